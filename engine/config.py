@@ -1,0 +1,169 @@
+"""Settings: typed, validated, frozen. The only reader of the environment.
+
+Every name has the prefix RAG_ENGINE_; each may also be given as RAG_ENGINE_<NAME>_FILE, the path
+of a file with the value, for secrets. Docs: docs/operating.md (a test compares).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+PREFIX = "RAG_ENGINE_"
+MIB = 1024 * 1024
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names it and says what would be right."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine refuses. Each can be set as RAG_ENGINE_<NAME IN CAPITALS>."""
+
+    file_bytes_max: int = 100 * MIB
+    request_bytes_max: int = 1024 * MIB
+    json_bytes_max: int = 10 * MIB
+    fetch_bytes_max: int = 50 * MIB
+    fetch_redirects_max: int = 5
+    fetch_timeout_s: float = 30.0
+    document_characters_max: int = 20_000_000
+    document_pages_max: int = 10_000
+    document_chunks_max: int = 100_000
+    sandbox_memory_bytes: int = 512 * MIB
+    sandbox_timeout_s: float = 120.0
+    request_sources_max: int = 1_000
+    rag_sources_max: int = 100_000
+    name_characters_max: int = 255
+    description_characters_max: int = 4_096
+    url_characters_max: int = 2_048
+    query_characters_max: int = 4_096
+    top_k_max: int = 100
+    page_size_max: int = 100
+    faults_max: int = 3
+    lease_s: float = 60.0
+    poll_s: float = 2.0
+    sweep_s: float = 2.0
+    orphan_age_s: float = 3_600.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of RAG_ENGINE_*. Empty DATABASE_URL or REDIS_URL: `up` starts embedded ones."""
+
+    database_url: str = ""
+    redis_url: str = ""
+    storage_url: str = ""
+    data_dir: Path = Path(".data")
+    models_dir: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = ""
+    workers: int = 1
+    api_processes: int = 1
+    worker_jobs: int = 4
+    database_connections: int = 10
+    log_level: str = "INFO"
+    bootstrap_key: str = ""
+    allow_networks: tuple[str, ...] = ()
+    embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    models_file: Path | None = None
+    chunk_tokens: int = 200
+    chunk_overlap_tokens: int = 0
+    embed_batch_tokens: int = 4_096
+    failpoint: str = ""
+    limits: Limits = Limits()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Read RAG_ENGINE_* (overrides win). Raises SettingsError, naming the setting."""
+        env = os.environ if environ is None else environ
+        given = _given(cls, env) | {key: v for key, v in overrides.items() if v is not None}
+        limits = _converted(Limits, _given(Limits, env))
+        settings = _converted(cls, given | {"limits": limits})
+        _check(settings)
+        return settings
+
+    @property
+    def models_path(self) -> Path:
+        """Where model folders are cached."""
+        return self.models_dir or self.data_dir / "models"
+
+    @property
+    def blobs_url(self) -> str:
+        """Where bytes are stored: STORAGE_URL, else a folder in the data folder."""
+        return self.storage_url or (self.data_dir.absolute() / "blobs").as_uri()
+
+    @property
+    def base_url(self) -> str:
+        """The address under which clients reach the API, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def env(self) -> dict[str, str]:
+        """These settings as RAG_ENGINE_* variables, for a child process."""
+        values = msgspec.to_builtins(self, enc_hook=str)
+        limits = values.pop("limits")
+        flat = {**values, **limits}
+        return {
+            PREFIX + name.upper(): ",".join(value) if isinstance(value, (tuple, list)) else str(value)
+            for name, value in flat.items()
+            if value is not None
+        }
+
+
+def _given(kind: type[msgspec.Struct], env: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in kind.__struct_fields__:
+        if name == "limits":
+            continue
+        value = _read(env, PREFIX + name.upper())
+        if value is not None:
+            found[name] = _split(value) if name == "allow_networks" else value
+    return found
+
+
+def _read(env: Mapping[str, str], variable: str) -> str | None:
+    if path := env.get(variable + "_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(
+                f"{variable}_FILE: cannot read {path}: {error.strerror}"
+            ) from error
+    return env.get(variable)
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _converted(kind: type[S], values: dict[str, Any]) -> S:
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: value}, kind, strict=False, dec_hook=_path)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{PREFIX}{name.upper()}: {error} (got {value!r})") from error
+    return msgspec.convert(values, kind, strict=False, dec_hook=_path)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value).expanduser()
+    raise NotImplementedError(kind)
+
+
+def _check(settings: Settings) -> None:
+    for url_name in ("database_url", "redis_url", "storage_url", "public_url"):
+        url = getattr(settings, url_name)
+        if url and not urlsplit(url).scheme:
+            raise SettingsError(f"{PREFIX}{url_name.upper()}: needs a scheme, like postgresql://…")
+    for name in ("workers", "api_processes", "worker_jobs", "chunk_tokens", "database_connections"):
+        if getattr(settings, name) < 1:
+            raise SettingsError(f"{PREFIX}{name.upper()}: must be at least 1")
+    if not 0 <= settings.chunk_overlap_tokens < settings.chunk_tokens:
+        raise SettingsError(f"{PREFIX}CHUNK_OVERLAP_TOKENS: must be below CHUNK_TOKENS")
+    for name in Limits.__struct_fields__:
+        if getattr(settings.limits, name) <= 0:
+            raise SettingsError(f"{PREFIX}{name.upper()}: must be above 0")

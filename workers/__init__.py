@@ -1,0 +1,1 @@
+"""What a worker process runs: it opens strangers' bytes and never answers HTTP."""
