@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         limits = values.pop("limits")
         flat = {**values, **limits}
         return {
-            PREFIX + name.upper(): ",".join(value) if isinstance(value, (tuple, list)) else str(value)
+            PREFIX + name.upper(): ",".join(value) if name == "allow_networks" else str(value)
             for name, value in flat.items()
             if value is not None
         }
@@ -129,9 +129,7 @@ def _read(env: Mapping[str, str], variable: str) -> str | None:
         try:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise SettingsError(
-                f"{variable}_FILE: cannot read {path}: {error.strerror}"
-            ) from error
+            raise SettingsError(f"{variable}_FILE: cannot read {path}: {error.strerror}") from error
     return env.get(variable)
 
 

@@ -48,13 +48,13 @@ class Stage(StrEnum):
     STORE = "store"
 
 
-class Customer(Noun):
+class Customer(Noun, frozen=True, kw_only=True):
     id: CustomerId
     name: str
     created_at: datetime
 
 
-class AccessKey(Noun):
+class AccessKey(Noun, frozen=True, kw_only=True):
     """`prefix` is the first 11 characters of the token; the token itself is not kept."""
 
     id: AccessKeyId
@@ -63,9 +63,10 @@ class AccessKey(Noun):
     prefix: str
     created_at: datetime
     expires_at: datetime | None = None
+    position: int = 0
 
 
-class File(Noun):
+class File(Noun, frozen=True, kw_only=True):
     """An upload. `kept` files stay until their own DELETE, others go with their last source."""
 
     id: FileId
@@ -79,9 +80,10 @@ class File(Noun):
     kept: bool
     created_at: datetime
     updated_at: datetime
+    position: int = 0
 
 
-class Upload(Noun):
+class Upload(Noun, frozen=True, kw_only=True):
     """Bytes that stand in storage already: what a File is made from."""
 
     name: str
@@ -91,7 +93,7 @@ class Upload(Noun):
     sha256: bytes
 
 
-class Counts(Noun):
+class Counts(Noun, frozen=True, kw_only=True):
     """How many sources of a RAG are in which state."""
 
     pending: int = 0
@@ -104,14 +106,14 @@ class Counts(Noun):
         return self.pending + self.processing + self.ready + self.error
 
 
-class Warned(Noun):
+class Warned(Noun, frozen=True, kw_only=True):
     """Something that the reader of a source should know, and that did not stop it."""
 
     code: str
     message: str
 
 
-class Coverage(Noun):
+class Coverage(Noun, frozen=True, kw_only=True):
     """How much of the original became text. Pages only where the format has them."""
 
     characters: int
@@ -121,7 +123,7 @@ class Coverage(Noun):
     warnings: tuple[Warned, ...] = ()
 
 
-class Failure(Noun):
+class Failure(Noun, frozen=True, kw_only=True):
     """Why a source is in error, or why its last attempt or refresh failed."""
 
     code: str
@@ -130,8 +132,8 @@ class Failure(Noun):
     remedy: str
 
 
-class Source(Noun):
-    """A file or URL of a RAG, with its place in the pipeline. Exactly one of file_id, url is set."""
+class Source(Noun, frozen=True, kw_only=True):
+    """A file or URL of a RAG, with its place in the pipeline: exactly one of file_id and url."""
 
     id: SourceId
     customer_id: CustomerId
@@ -151,9 +153,10 @@ class Source(Noun):
     coverage: Coverage | None
     created_at: datetime
     updated_at: datetime
+    position: int = 0
 
 
-class Rag(Noun):
+class Rag(Noun, frozen=True, kw_only=True):
     """A knowledge base. `counts` is over all of its sources, `sources` may be the first of them."""
 
     id: RagId
@@ -165,11 +168,12 @@ class Rag(Noun):
     chunk_overlap_tokens: int
     created_at: datetime
     updated_at: datetime
+    position: int = 0
     counts: Counts = Counts()
     sources: tuple[Source, ...] = ()
 
 
-class Block(Noun):
+class Block(Noun, frozen=True, kw_only=True):
     """A run of the canonical text that belongs together. Offsets count Unicode code points.
 
     `kind` is one of heading, paragraph, list, table, code. `headings` is the path above it.
@@ -184,7 +188,7 @@ class Block(Noun):
     header_end: int | None = None
 
 
-class Document(Noun):
+class Document(Noun, frozen=True, kw_only=True):
     """One revision of a source's text. For every block `text[start:end]` is its text, in order."""
 
     title: str
@@ -195,7 +199,7 @@ class Document(Noun):
     language: str | None = None
 
 
-class Passage(Noun):
+class Passage(Noun, frozen=True, kw_only=True):
     """A piece of a document as the chunker cut it: `document.text[start:end] == text`, always.
 
     `embedded` is what the model reads: title and heading path plus the text. `tokens` counts
@@ -212,7 +216,7 @@ class Passage(Noun):
     page: int | None = None
 
 
-class Chunk(Noun):
+class Chunk(Noun, frozen=True, kw_only=True):
     """A stored passage."""
 
     id: ChunkId
@@ -225,7 +229,7 @@ class Chunk(Noun):
     page: int | None = None
 
 
-class Hit(Noun):
+class Hit(Noun, frozen=True, kw_only=True):
     """A passage that a query found, with where it stands. `score` is in 0..1, higher is better."""
 
     chunk_id: ChunkId
@@ -242,7 +246,7 @@ class Hit(Noun):
     page: int | None = None
 
 
-class NewSources(Noun):
+class NewSources(Noun, frozen=True, kw_only=True):
     """What a caller asks to add. Uploads become files that go with their last source."""
 
     file_ids: tuple[FileId, ...] = ()
@@ -254,7 +258,7 @@ class NewSources(Noun):
         return len(self.file_ids) + len(self.urls) + len(self.uploads)
 
 
-class NewRag(Noun):
+class NewRag(Noun, frozen=True, kw_only=True):
     """None means: the engine's default."""
 
     name: str
@@ -265,7 +269,7 @@ class NewRag(Noun):
     chunk_overlap_tokens: int | None = None
 
 
-class Cursor(Noun):
+class Cursor(Noun, frozen=True, kw_only=True):
     """Where a page ended: lists go by (created_at, position), chunks by position alone.
 
     `at` without a position (0) is the original API's form of a token: everything beyond that time.
@@ -282,7 +286,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     next: Cursor | None = None
 
 
-class Usage(Noun):
+class Usage(Noun, frozen=True, kw_only=True):
     """What a customer holds."""
 
     rags: int
@@ -312,8 +316,10 @@ def status_message(source: Source) -> str:
         case State.PROCESSING:
             return _stage_message(source)
         case State.READY:
-            return "1 chunk created" if source.chunk_count == 1 else (
-                f"{source.chunk_count} chunks created"
+            return (
+                "1 chunk created"
+                if source.chunk_count == 1
+                else (f"{source.chunk_count} chunks created")
             )
         case State.ERROR:
             failure = source.failure
@@ -336,5 +342,3 @@ def _stage_message(source: Source) -> str:
     if source.stage is Stage.EMBED and source.total:
         return f"{word} {source.done} of {source.total} chunks"
     return word
-
-

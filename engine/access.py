@@ -1,0 +1,161 @@
+"""Who calls: access keys for callers, customers for the operator."""
+
+import hashlib
+import hmac
+import secrets
+import string
+
+from engine.errors import (
+    AccessKeyNotFound,
+    AuthenticationRequired,
+    CustomerNotFound,
+    Detail,
+    InvalidCredentials,
+    InvalidRequest,
+)
+from engine.models import AccessKey, AccessKeyId, Cursor, Customer, CustomerId, Page, Usage
+from engine.store import Database, accesskeys, customers, purge
+from engine.store.paging import to_page
+from engine.store.purge import Receipt
+
+TOKEN_PREFIX = "re_"  # noqa: S105 - what every token starts with, not a token
+TOKEN_CHARACTERS = 32
+PREFIX_CHARACTERS = 11
+ALPHABET = string.ascii_letters + string.digits
+NAME_CHARACTERS_MAX = 255
+EXPIRE_S_MAX = 10 * 365 * 24 * 3600
+
+
+def new_token() -> str:
+    """`re_` and 32 random characters: 190 bits, so a plain hash is enough to store."""
+    drawn = (secrets.choice(ALPHABET) for _ in range(TOKEN_CHARACTERS))
+    return TOKEN_PREFIX + "".join(drawn)
+
+
+def token_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class Access:
+    """What a caller may ask about itself. `bootstrap_key` speaks for the first customer."""
+
+    def __init__(
+        self, *, database: Database, operator: Database | None = None, bootstrap_key: str = ""
+    ) -> None:
+        self._database = database
+        self._operator = operator
+        self._bootstrap_hash = token_hash(bootstrap_key) if bootstrap_key else None
+
+    async def authenticate(self, token: str | None) -> CustomerId:
+        """The customer that a token speaks for. AuthenticationRequired | InvalidCredentials."""
+        if not token:
+            raise AuthenticationRequired(
+                "An access key is needed: send it as `Authorization: Bearer re_…`."
+            )
+        digest = token_hash(token)
+        async with self._database.transaction(token_hash=digest) as tx:
+            found = await accesskeys.find(tx, token_hash=digest)
+        if found and hmac.compare_digest(found.token_hash, digest):
+            return found.customer_id
+        return await self._bootstrap(digest)
+
+    async def _bootstrap(self, digest: bytes) -> CustomerId:
+        matches = self._bootstrap_hash and hmac.compare_digest(self._bootstrap_hash, digest)
+        if matches and self._operator:
+            async with self._operator.transaction() as tx:
+                customer = await customers.first(tx)
+                customer = customer or await customers.insert(tx, name="default")
+            return customer.id
+        raise InvalidCredentials("The access key is unknown, revoked or expired.")
+
+    async def customer(self, customer_id: CustomerId) -> Customer:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            customer = await customers.get(tx, customer_id=customer_id)
+        if customer is None:
+            raise CustomerNotFound("This customer does not exist.")
+        return customer
+
+    async def usage(self, customer_id: CustomerId) -> Usage:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            return await customers.usage(tx, customer_id=customer_id)
+
+    async def keys(
+        self, customer_id: CustomerId, *, page_size: int, after: Cursor | None
+    ) -> Page[AccessKey]:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            rows = await accesskeys.page(
+                tx, customer_id=customer_id, limit=page_size + 1, after=after
+            )
+        return to_page(rows, page_size=page_size)
+
+    async def create_key(
+        self, customer_id: CustomerId, *, name: str, expire_s: int | None
+    ) -> tuple[AccessKey, str]:
+        """A new key and its token, which is shown this once."""
+        _check_key(name, expire_s=expire_s)
+        token = new_token()
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            key = await accesskeys.insert(
+                tx,
+                customer_id=customer_id,
+                name=name,
+                prefix=token[:PREFIX_CHARACTERS],
+                token_hash=token_hash(token),
+                expire_s=expire_s,
+            )
+        return key, token
+
+    async def delete_key(self, customer_id: CustomerId, key_id: AccessKeyId) -> AccessKey:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            key = await accesskeys.delete(tx, customer_id=customer_id, key_id=key_id)
+        if key is None:
+            raise AccessKeyNotFound("There is no such access key.")
+        return key
+
+
+class Operator:
+    """What the operator does: customers come, are listed, and go without a trace."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+        self._access = Access(database=database)
+
+    async def create_customer(self, name: str) -> tuple[Customer, AccessKey, str]:
+        """A customer with its first key and that key's token."""
+        _check_key(name, expire_s=None)
+        async with self._database.transaction() as tx:
+            customer = await customers.insert(tx, name=name)
+        key, token = await self._access.create_key(customer.id, name="first key", expire_s=None)
+        return customer, key, token
+
+    async def customers(self) -> list[Customer]:
+        async with self._database.transaction() as tx:
+            return await customers.all_of_them(tx)
+
+    async def close_customer(self, customer_id: CustomerId) -> Receipt:
+        """Hide everything of a customer at once; returns what there is to remove.
+
+        Raises CustomerNotFound. The sweep removes rows and bytes; `remaining` says how far it is.
+        """
+        async with self._database.transaction() as tx:
+            if not await customers.mark_deleted(tx, customer_id=customer_id):
+                raise CustomerNotFound("There is no such customer.")
+            before = await purge.count(tx, customer_id=customer_id)
+            await purge.close_customer(tx, customer_id=customer_id)
+        return before
+
+    async def remaining(self, customer_id: CustomerId) -> Receipt:
+        async with self._database.transaction() as tx:
+            return await purge.count(tx, customer_id=customer_id)
+
+
+def _check_key(name: str, *, expire_s: int | None) -> None:
+    details = []
+    if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        issue = f"must be printable and at most {NAME_CHARACTERS_MAX} characters"
+        details.append(Detail(field="name", issue=issue))
+    if expire_s is not None and not 1 <= expire_s <= EXPIRE_S_MAX:
+        issue = f"must be from 1 to {EXPIRE_S_MAX}"
+        details.append(Detail(field="expire_s", issue=issue))
+    if details:
+        raise InvalidRequest("The access key cannot be made like this.", details=tuple(details))

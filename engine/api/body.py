@@ -1,0 +1,164 @@
+"""JSON bodies and form fields into structs, with every offending field named.
+
+A struct decoder stops at the first fault; here each field is decoded by itself, so that one answer
+tells a caller all that is wrong. What the fields mean is checked by the verbs.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+
+from engine.api.edge import refusal, refused
+from engine.errors import BodyTooLarge, Detail, InvalidRequest
+
+S = TypeVar("S", bound=msgspec.Struct)
+DETAILS_MAX = 100
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+async def read_limited(chunks: AsyncIterator[bytes], *, bytes_max: int) -> bytes:
+    """The whole of a small body. Raises BodyTooLarge as soon as it is over."""
+    body = bytearray()
+    async for chunk in limited(chunks, bytes_max=bytes_max):
+        body += chunk
+    return bytes(body)
+
+
+async def limited(chunks: AsyncIterator[bytes], *, bytes_max: int) -> AsyncIterator[bytes]:
+    """The same chunks. Raises BodyTooLarge as soon as they are over, whatever was announced."""
+    byte_count = 0
+    async for chunk in chunks:
+        byte_count += len(chunk)
+        if byte_count > bytes_max:
+            raise BodyTooLarge(f"The request body is larger than {bytes_max} bytes.")
+        yield chunk
+
+
+def from_json(body: bytes, kind: type[S]) -> S:
+    """A struct from a JSON object; an empty body counts as {}.
+
+    Raises InvalidRequest with one detail per unknown, missing, repeated or wrong field.
+    """
+    try:
+        fields = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
+    except _FAULTS as error:
+        raise refused("body", f"must be a JSON object: {_reason(error)}") from error
+    return _checked(fields, kind, repeated=_repeated_keys(body) if body else ())
+
+
+def from_form(fields: Mapping[str, Any], kind: type[S]) -> S:
+    """A struct from form fields, numbers given as text. Raises InvalidRequest, as from_json."""
+    return _checked(fields, kind, repeated=())
+
+
+def _repeated_keys(body: bytes) -> tuple[str, ...]:
+    # The standard decoder is the one that shows repeated keys; "last one wins" hides mistakes.
+    seen: list[list[str]] = []
+
+    def keep(pairs: list[tuple[str, object]]) -> None:
+        seen.append([key for key, _ in pairs])
+
+    try:
+        json.loads(body, object_pairs_hook=keep, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError) as error:
+        raise refused("body", "must be a JSON object") from error
+    keys = seen[-1]
+    return tuple(sorted({key for key in keys if keys.count(key) > 1}))
+
+
+def _checked(fields: Mapping[str, Any], kind: type[S], *, repeated: tuple[str, ...]) -> S:
+    details = [Detail(field=key, issue="is given more than once") for key in repeated]
+    values: dict[str, object] = {}
+    known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, given in fields.items():
+        if name in known:
+            values[known[name].name], faults = _value(name, given, known[name].type)
+            details += faults
+        else:
+            details.append(Detail(field=name[:100], issue="is not a field of this request"))
+    details += [
+        Detail(field=name, issue="is required")
+        for name, field in known.items()
+        if field.required and name not in fields
+    ]
+    if details:
+        raise refusal(tuple(details[:DETAILS_MAX]))
+    return kind(**values)
+
+
+def _value(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:
+    """The value of a field and what is wrong with it; each item of a list is looked at."""
+    item_kind = _item_kind(kind)
+    if item_kind is None:
+        return _scalar(name, given, kind)
+    try:
+        items = _decoded(given, list[msgspec.Raw] if isinstance(given, msgspec.Raw) else list[Any])
+    except _FAULTS as error:
+        return None, [Detail(field=name, issue=_reason(error))]
+    values: list[object] = []
+    details: list[Detail] = []
+    for index, item in enumerate(items):
+        value, faults = _scalar(f"{name}[{index}]", item, item_kind)
+        values.append(value)
+        details += faults
+    return tuple(values), details
+
+
+def _item_kind(kind: Any) -> Any:
+    for part in (kind, *get_args(kind)):
+        if get_origin(part) is tuple:
+            return get_args(part)[0]
+    return None
+
+
+def _scalar(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:
+    try:
+        value = _decoded(given, kind)
+    except _FAULTS as error:
+        return None, [Detail(field=name, issue=_reason(error))]
+    if isinstance(value, str) and "\0" in value:
+        return None, [Detail(field=name, issue="must not contain NUL characters")]
+    return value, []
+
+
+def _decoded(given: Any, kind: Any) -> Any:
+    if isinstance(given, msgspec.Raw):
+        return msgspec.json.decode(given, type=kind)
+    return msgspec.convert(given, kind, strict=False)
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder found wrong, without its own notation for places and types."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not valid UTF-8"
+    return str(error).replace("`", "").split(" - at ")[0]
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is a JSON one; none at all counts, as small clients send none."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in {"", "application/json"} or media_type.endswith("+json")
+
+
+def require_json(content_type: str, *, or_form: bool) -> None:
+    """Raises InvalidRequest where the body is announced as something else than JSON."""
+    if not is_json(content_type):
+        also = " or multipart/form-data" if or_form else ""
+        raise refused("Content-Type", f"must be application/json{also}")
+
+
+__all__ = [
+    "InvalidRequest",
+    "from_form",
+    "from_json",
+    "is_json",
+    "limited",
+    "read_limited",
+    "require_json",
+]
+_ = UUID

@@ -1,0 +1,117 @@
+"""Bytes of uploads and fetched originals, content-addressed within a customer; a folder or S3.
+
+What lives here: the object store. Who may remove an object is decided by rows (engine.store.blobs):
+upload and purge hold the same row while they put and delete.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from engine.errors import StorageUnavailable
+from engine.models import CustomerId
+
+READ_BYTES = 256 * 1024
+WRITE_BYTES = 8 * 1024 * 1024
+
+
+class Blobs:
+    """An object store below one URL: file:///folder or s3://bucket/prefix.
+
+    S3 credentials and region come from the usual AWS_* variables. Every method raises
+    StorageUnavailable when the store is away.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._store = _opened(url)
+
+    async def put(
+        self, path: Path, *, customer_id: CustomerId, sha256: bytes, file_bytes: int
+    ) -> None:
+        """Store the bytes of a local file, streaming, unless they are there with the right size.
+
+        Call it with the blob's row locked.
+        """
+        key = _key(customer_id, sha256)
+        try:
+            if await self._has(key, file_bytes=file_bytes):
+                return
+            await obstore.put_async(self._store, key, path, chunk_size=WRITE_BYTES)
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable("The storage is away at the moment.") from error
+
+    async def read(self, *, customer_id: CustomerId, sha256: bytes) -> AsyncIterator[bytes]:
+        """The bytes, in pieces. Raises FileNotFoundError when they are not there."""
+        try:
+            result = await obstore.get_async(self._store, _key(customer_id, sha256))
+            async for piece in result.stream(min_chunk_size=READ_BYTES):
+                yield bytes(piece)
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable("The storage is away at the moment.") from error
+
+    async def delete(self, *, customer_id: CustomerId, sha256: bytes) -> None:
+        """Remove the bytes; fine when they are gone. Call it with the blob's row locked."""
+        try:
+            await obstore.delete_async(self._store, _key(customer_id, sha256))
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable("The storage is away at the moment.") from error
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable unless the store answers."""
+        try:
+            await self._has("ping", file_bytes=0)
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable("The storage is away at the moment.") from error
+
+    async def _has(self, key: str, *, file_bytes: int) -> bool:
+        try:
+            head = await obstore.head_async(self._store, key)
+        except FileNotFoundError:
+            return False
+        return head["size"] == file_bytes
+
+
+class Spool:
+    """Writes a stream to a local file while counting and hashing it: nothing is held in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file_bytes = 0
+        self._hash = hashlib.sha256()
+        self._file = path.open("wb")
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._hash.update(piece)
+        self.file_bytes += len(piece)
+
+    def close(self) -> bytes:
+        """Flush to the disk; returns the SHA-256."""
+        self._file.close()
+        return self._hash.digest()
+
+
+def _opened(url: str) -> ObjectStore:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return LocalStore(unquote(parts.path), automatic_cleanup=True, mkdir=True)
+    return from_url(
+        url,
+        client_options={"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=5)},
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=30)},
+    )
+
+
+def _key(customer_id: CustomerId, sha256: bytes) -> str:
+    digest = sha256.hex()
+    return f"{customer_id}/{digest[:2]}/{digest}"

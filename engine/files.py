@@ -1,0 +1,157 @@
+"""Uploads: streamed to storage, listed, read, deleted."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+
+from engine.blobs import Blobs, Spool
+from engine.config import Limits
+from engine.errors import (
+    FileInUse,
+    FileTooLarge,
+    StorageFileNotFound,
+    StorageUnavailable,
+)
+from engine.models import Cursor, CustomerId, File, FileId, Page, RagId, SourceId, Upload
+from engine.store import Database, Tx, blobs, files, rags, sources
+from engine.store.paging import to_page
+from engine.text import clean_line
+
+
+class Files:
+    """Verbs about uploads. `spool_dir` holds what is being received; it is emptied as it goes."""
+
+    def __init__(
+        self, *, database: Database, blobs: Blobs, limits: Limits, spool_dir: Path
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._limits = limits
+        self._spool_dir = spool_dir
+
+    async def receive(
+        self,
+        customer_id: CustomerId,
+        chunks: AsyncIterator[bytes],
+        *,
+        filename: str,
+        media_type: str,
+        name: str = "",
+    ) -> Upload:
+        """Stream bytes into storage. FileTooLarge as soon as the limit is passed.
+
+        Nothing refers to them yet: unless a file is made of the upload they go an hour later.
+        """
+        self._spool_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
+            spool = Spool(Path(folder) / "upload")
+            try:
+                async for piece in chunks:
+                    self._check_size(spool.file_bytes + len(piece), filename=filename)
+                    spool.write(piece)
+            finally:
+                sha256 = spool.close()
+            await self._keep(customer_id, spool, sha256=sha256)
+        filename = clean_filename(filename, limit=self._limits.name_characters_max)
+        return Upload(
+            name=clean_line(name, limit=self._limits.name_characters_max) or filename,
+            filename=filename,
+            media_type=clean_line(media_type, limit=255),
+            file_bytes=spool.file_bytes,
+            sha256=sha256,
+        )
+
+    def _check_size(self, file_bytes: int, *, filename: str) -> None:
+        if file_bytes > self._limits.file_bytes_max:
+            raise FileTooLarge(
+                f"The file {clean_line(filename, limit=100)!r} is larger than the limit of "
+                f"{self._limits.file_bytes_max} bytes. Split it, or ask the operator for more."
+            )
+
+    async def _keep(self, customer_id: CustomerId, spool: Spool, *, sha256: bytes) -> None:
+        """Row first and committed, then bytes under its lock: a crash leaves no stray object."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await blobs.ensure(
+                tx, customer_id=customer_id, sha256=sha256, file_bytes=spool.file_bytes
+            )
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            if not await blobs.lock(tx, customer_id=customer_id, sha256=sha256):
+                raise StorageUnavailable("The upload was interrupted: send it again.")
+            await self._blobs.put(
+                spool.path,
+                customer_id=customer_id,
+                sha256=sha256,
+                file_bytes=spool.file_bytes,
+            )
+
+    async def create(self, customer_id: CustomerId, upload: Upload, *, type: str = "rag") -> File:
+        """A file that stays until its own DELETE."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            return await files.insert(
+                tx,
+                customer_id=customer_id,
+                upload=upload,
+                type=clean_line(type, limit=64) or "rag",
+                kept=True,
+            )
+
+    async def list(
+        self, customer_id: CustomerId, *, page_size: int, after: Cursor | None
+    ) -> Page[File]:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            rows = await files.page(tx, customer_id=customer_id, limit=page_size + 1, after=after)
+        return to_page(rows, page_size=page_size)
+
+    async def get(self, customer_id: CustomerId, file_id: FileId) -> File:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            return await _found(tx, customer_id=customer_id, file_id=file_id)
+
+    async def read(
+        self, customer_id: CustomerId, file_id: FileId
+    ) -> tuple[File, AsyncIterator[bytes]]:
+        """The file and its bytes, in pieces."""
+        file = await self.get(customer_id, file_id)
+        return file, self._blobs.read(customer_id=customer_id, sha256=file.sha256)
+
+    async def delete(self, customer_id: CustomerId, file_id: FileId, *, force: bool) -> File:
+        """Delete a file; with force the sources made of it as well, else FileInUse."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            file = await _found(tx, customer_id=customer_id, file_id=file_id)
+            users = await files.users(tx, customer_id=customer_id, file_id=file_id)
+            if users and not force:
+                raise _in_use(len(users))
+            for rag_id, source_id in users:
+                await _remove(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            await files.lock(tx, customer_id=customer_id, file_id=file_id)
+            left = await files.users(tx, customer_id=customer_id, file_id=file_id)
+            if left:
+                raise _in_use(len(left))
+            await files.mark_deleted(tx, customer_id=customer_id, file_id=file_id)
+        return file
+
+
+async def _found(tx: Tx, *, customer_id: CustomerId, file_id: FileId) -> File:
+    file = await files.get(tx, customer_id=customer_id, file_id=file_id)
+    if file is None:
+        raise StorageFileNotFound("There is no such file.")
+    return file
+
+
+async def _remove(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:
+    if await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="update"):
+        await sources.mark_deleted(
+            tx, customer_id=customer_id, rag_id=rag_id, source_ids=[source_id]
+        )
+
+
+def _in_use(count: int) -> FileInUse:
+    return FileInUse(
+        f"{count} source{'s' if count > 1 else ''} use this file: remove them first, or delete "
+        "with force=true."
+    )
+
+
+def clean_filename(filename: str, *, limit: int) -> str:
+    """The last part of a client's path, on one line, never empty."""
+    last = PurePosixPath(filename.replace("\\", "/")).name
+    return clean_line(last, limit=limit) or "file"

@@ -1,0 +1,80 @@
+"""The bell: tells workers through Redis that something is due. Nothing that matters lives there.
+
+A bell carries no id, because the claim chooses; a lost or doubled one is healed by the poll.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.exceptions import RedisError
+
+from engine.errors import QueueUnavailable
+
+log = logging.getLogger(__name__)
+
+QUEUE = "rag-engine:ingest"
+JOB = "ingest"
+RING_TIMEOUT_S = 1.0
+
+
+def encode(job: dict[str, Any]) -> bytes:
+    """arq's default is pickle, which whoever can write to Redis could turn into code."""
+    return msgspec.msgpack.encode(job)
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    return msgspec.msgpack.decode(data, type=dict[str, Any])
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """How to connect, without long retries: a worker polls meanwhile."""
+    settings = RedisSettings.from_dsn(url)
+    settings.conn_timeout = 2
+    settings.conn_retries = 0
+    return settings
+
+
+class Bell:
+    """Rings for the workers. Connects when first used and again after a failure."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._settings = redis_settings(redis_url)
+        self._pool: ArqRedis | None = None
+
+    async def ring(self) -> bool:
+        """One bell. False when Redis is away: logged, and healed by the workers' poll."""
+        try:
+            pool = await self._connected()
+            async with asyncio.timeout(RING_TIMEOUT_S):
+                await pool.enqueue_job(JOB, _queue_name=QUEUE)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("bell not rung", extra={"cause": str(error)})
+            return False
+        return True
+
+    async def ping(self) -> None:
+        """Raises QueueUnavailable when Redis is away."""
+        try:
+            pool = await self._connected()
+            async with asyncio.timeout(RING_TIMEOUT_S):
+                await pool.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise QueueUnavailable("The queue is away at the moment.") from error
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.aclose()
+            self._pool = None
+
+    async def _connected(self) -> ArqRedis:
+        if self._pool is None:
+            self._pool = await create_pool(
+                self._settings,
+                job_serializer=encode,
+                job_deserializer=decode,
+                default_queue_name=QUEUE,
+            )
+        return self._pool

@@ -1,0 +1,339 @@
+"""Verbs about knowledge bases and their sources. Each decides where its transaction begins and
+ends; the bell rings after the commit, so that no worker comes too early."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from engine.addresses import AllowList, UrlError, check_url, normalise_url
+from engine.config import Settings
+from engine.embedding import Registry
+from engine.errors import (
+    CallerError,
+    Detail,
+    InvalidRequest,
+    RagNotFound,
+    SourceExists,
+    SourceNotFound,
+    StorageFileNotFound,
+    TooManySources,
+)
+from engine.jobs import Bell
+from engine.models import (
+    Counts,
+    Cursor,
+    CustomerId,
+    NewRag,
+    NewSources,
+    Page,
+    Rag,
+    RagId,
+    Source,
+    SourceId,
+    State,
+)
+from engine.store import Database, Tx, files, rags, sources
+from engine.store.paging import to_page
+from engine.store.sources import NewSource
+from engine.text import clean_text
+
+CHUNK_TOKENS_MIN = 16
+SOURCES_IN_RAG = 1_000  # what GET /rags/{id} carries; the rest by paging
+SOURCES_IN_LIST = 20  # what each RAG of GET /rags carries
+
+
+class Rags:
+    """`registry` knows which models exist; `settings` the defaults and limits."""
+
+    def __init__(
+        self, *, database: Database, bell: Bell, registry: Registry, settings: Settings
+    ) -> None:
+        self._database = database
+        self._bell = bell
+        self._registry = registry
+        self._settings = settings
+        self._limits = settings.limits
+        self._allow_list = AllowList.parse(settings.allow_networks)
+
+    async def create(self, customer_id: CustomerId, new: NewRag) -> Rag:
+        """All or nothing: the RAG with every source, or an error and no row."""
+        model = new.embedding_model or self._registry.default
+        chunk_tokens = new.chunk_tokens or self._settings.chunk_tokens
+        overlap = new.chunk_overlap_tokens
+        if overlap is None:
+            overlap = min(self._settings.chunk_overlap_tokens, chunk_tokens - 1)
+        details = self._text_issues(name=new.name, description=new.description)
+        details += self._profile_issues(model=model, chunk_tokens=chunk_tokens, overlap=overlap)
+        self._check_sources(new.sources, details=details)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            rag_id = await rags.insert(
+                tx,
+                customer_id=customer_id,
+                name=clean_text(new.name).strip(),
+                description=clean_text(new.description),
+                embedding_model=model,
+                chunk_tokens=chunk_tokens,
+                chunk_overlap_tokens=overlap,
+            )
+            await self._insert(tx, customer_id=customer_id, rag_id=rag_id, new=new.sources)
+            rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
+        if new.sources.total:
+            await self._bell.ring()
+        return rag
+
+    async def list(
+        self, customer_id: CustomerId, *, page_size: int, after: Cursor | None
+    ) -> Page[Rag]:
+        """Newest first, each with its first sources and the counts over all of them."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            rows = await rags.page(tx, customer_id=customer_id, limit=page_size + 1, after=after)
+            page = to_page(rows, page_size=page_size)
+            tallies = await sources.tallies(
+                tx, customer_id=customer_id, rag_ids=[rag.id for rag in page.items]
+            )
+            items = []
+            for rag in page.items:
+                first = (
+                    await sources.page(
+                        tx, customer_id=customer_id, rag_id=rag.id, limit=SOURCES_IN_LIST
+                    )
+                    if rag.id in tallies
+                    else []
+                )
+                items.append(_with(rag, first=first, tally=tallies.get(rag.id)))
+        return msgspec.structs.replace(page, items=tuple(items))
+
+    async def get(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            return await _full(tx, customer_id=customer_id, rag_id=rag_id)
+
+    async def update(
+        self, customer_id: CustomerId, rag_id: RagId, *, name: str | None, description: str | None
+    ) -> Rag:
+        """Set what is not None; at least one of the two."""
+        details = self._text_issues(name=name, description=description)
+        if name is None and description is None:
+            details.append(Detail(field="name", issue="name or description is needed"))
+        _raise_if(details)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await rags.update(
+                tx,
+                customer_id=customer_id,
+                rag_id=rag_id,
+                name=None if name is None else clean_text(name).strip(),
+                description=None if description is None else clean_text(description),
+            )
+            return await _full(tx, customer_id=customer_id, rag_id=rag_id)
+
+    async def delete(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
+        """The RAG as it was. No query that starts after this returns a byte of it."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=True)
+            rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
+            await rags.mark_deleted(tx, customer_id=customer_id, rag_id=rag_id)
+        return rag
+
+    async def add_sources(self, customer_id: CustomerId, rag_id: RagId, new: NewSources) -> Rag:
+        """All or nothing. SourceExists names every duplicate."""
+        details = []
+        if not new.total:
+            details.append(Detail(field="sources", issue="at least one source is needed"))
+        self._check_sources(new, details=details)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=False)
+            await self._insert(tx, customer_id=customer_id, rag_id=rag_id, new=new)
+            rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
+        await self._bell.ring()
+        return rag
+
+    async def sources(
+        self,
+        customer_id: CustomerId,
+        rag_id: RagId,
+        *,
+        page_size: int,
+        after: Cursor | None,
+        state: State | None = None,
+    ) -> Page[Source]:
+        """In the order of creation."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await _rag(tx, customer_id=customer_id, rag_id=rag_id)
+            rows = await sources.page(
+                tx,
+                customer_id=customer_id,
+                rag_id=rag_id,
+                limit=page_size + 1,
+                after=after,
+                state=state,
+            )
+        return to_page(rows, page_size=page_size)
+
+    async def source(
+        self, customer_id: CustomerId, rag_id: RagId, source_id: SourceId
+    ) -> tuple[Source, int | None]:
+        """A source and its place in this customer's queue, None when it does not wait."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            source = await _source(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            place = await sources.queue_position(tx, customer_id=customer_id, source_id=source_id)
+        return source, place
+
+    async def delete_source(
+        self, customer_id: CustomerId, rag_id: RagId, source_id: SourceId
+    ) -> Rag:
+        """The RAG without it. A running attempt is fenced off."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=True)
+            deleted = await sources.mark_deleted(
+                tx, customer_id=customer_id, rag_id=rag_id, source_ids=[source_id]
+            )
+            if not deleted:
+                raise SourceNotFound("There is no such source in this RAG.")
+            return await _full(tx, customer_id=customer_id, rag_id=rag_id)
+
+    async def refresh_source(
+        self, customer_id: CustomerId, rag_id: RagId, source_id: SourceId
+    ) -> Source:
+        """Fetch again, or try again after an error; what is live answers meanwhile."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=False)
+            await sources.refresh(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            source = await _source(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+        await self._bell.ring()
+        return source
+
+    async def _insert(
+        self, tx: Tx, *, customer_id: CustomerId, rag_id: RagId, new: NewSources
+    ) -> None:
+        if not new.total:
+            return
+        names = await files.names(tx, customer_id=customer_id, file_ids=new.file_ids)
+        if missing := [file_id for file_id in new.file_ids if file_id not in names]:
+            details = _issues("storage_file_ids", map(str, missing), "there is no such file")
+            raise StorageFileNotFound("Some files do not exist.", details=details)
+        rows = [NewSource(name=names[file_id], file_id=file_id) for file_id in new.file_ids]
+        for upload in new.uploads:
+            file = await files.insert(
+                tx, customer_id=customer_id, upload=upload, type="rag", kept=False
+            )
+            rows.append(NewSource(name=file.name, file_id=file.id))
+        rows += [NewSource(name=url[:255], url=url, url_key=_url_key(url)) for url in new.urls]
+        there = await sources.insert(tx, customer_id=customer_id, rag_id=rag_id, sources=rows)
+        if there:
+            raise _exists(there)
+        if await sources.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
+            raise TooManySources(
+                f"A RAG holds at most {self._limits.rag_sources_max} sources: make another one."
+            )
+
+    def _text_issues(self, *, name: str | None, description: str | None) -> "list[Detail]":
+        details = []
+        limit = self._limits.name_characters_max
+        if name is not None and not 1 <= len(clean_text(name).strip()) <= limit:
+            details.append(Detail(field="name", issue=f"must have 1 to {limit} characters"))
+        limit = self._limits.description_characters_max
+        if description is not None and len(description) > limit:
+            details.append(Detail(field="description", issue=f"at most {limit} characters"))
+        return details
+
+    def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> "list[Detail]":
+        details = []
+        try:
+            tokens_max = self._registry.get(model).tokens_max
+        except InvalidRequest as error:
+            return list(error.details)
+        if not CHUNK_TOKENS_MIN <= chunk_tokens <= tokens_max:
+            issue = f"must be from {CHUNK_TOKENS_MIN} to {tokens_max}, what the model reads"
+            details.append(Detail(field="chunk_tokens", issue=issue))
+        elif not 0 <= overlap <= chunk_tokens // 2:
+            issue = f"must be from 0 to {chunk_tokens // 2}, half of chunk_tokens"
+            details.append(Detail(field="chunk_overlap_tokens", issue=issue))
+        return details
+
+    def _check_sources(self, new: NewSources, *, details: "list[Detail]") -> None:
+        if new.total > self._limits.request_sources_max:
+            raise TooManySources(
+                f"A request carries at most {self._limits.request_sources_max} sources: "
+                "add the rest with POST /rags/{id}/sources."
+            )
+        for number, url in enumerate(new.urls):
+            try:
+                check_url(
+                    url,
+                    characters_max=self._limits.url_characters_max,
+                    allow_list=self._allow_list,
+                )
+            except UrlError as error:
+                details.append(Detail(field=f"source_urls[{number}]", issue=str(error)))
+        _raise_if(details)
+        _refuse_twice(new)
+
+
+def _raise_if(details: "list[Detail]") -> None:
+    if details:
+        raise InvalidRequest("The request has invalid fields.", details=tuple(details))
+
+
+def _refuse_twice(new: NewSources) -> None:
+    keys = Counter(normalise_url(url) for url in new.urls)
+    urls = [url for url in new.urls if keys[normalise_url(url)] > 1]
+    ids = [str(file_id) for file_id, times in Counter(new.file_ids).items() if times > 1]
+    details = _issues("source_urls", urls, "given twice in this request")
+    details += _issues("storage_file_ids", ids, "given twice in this request")
+    if details:
+        raise SourceExists("Some sources are given twice.", details=details)
+
+
+def _exists(there: "list[NewSource]") -> CallerError:
+    urls = [source.url for source in there if source.url]
+    ids = [str(source.file_id) for source in there if source.file_id]
+    details = _issues("source_urls", urls, "is a source of this RAG already")
+    details += _issues("storage_file_ids", ids, "is a source of this RAG already")
+    return SourceExists("Some sources are in the RAG already; nothing was added.", details=details)
+
+
+def _issues(field: str, values: Iterable[str], issue: str) -> tuple[Detail, ...]:
+    return tuple(Detail(field=field, issue=f"{value}: {issue}") for value in values)
+
+
+def _url_key(url: str) -> bytes:
+    return hashlib.sha256(normalise_url(url).encode()).digest()
+
+
+async def _lock(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, alone: bool) -> None:
+    strength = "update" if alone else "share"
+    if not await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength=strength):
+        raise RagNotFound("There is no such RAG.")
+
+
+async def _rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
+    rag = await rags.get(tx, customer_id=customer_id, rag_id=rag_id)
+    if rag is None:
+        raise RagNotFound("There is no such RAG.")
+    return rag
+
+
+async def _full(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
+    rag = await _rag(tx, customer_id=customer_id, rag_id=rag_id)
+    tallies = await sources.tallies(tx, customer_id=customer_id, rag_ids=[rag_id])
+    first = await sources.page(tx, customer_id=customer_id, rag_id=rag_id, limit=SOURCES_IN_RAG)
+    return _with(rag, first=first, tally=tallies.get(rag_id))
+
+
+def _with(rag: Rag, *, first: "list[Source]", tally: sources.Tally | None) -> Rag:
+    changed = max(rag.updated_at, tally.updated_at) if tally and tally.updated_at else None
+    return msgspec.structs.replace(
+        rag,
+        sources=tuple(first),
+        counts=tally.counts if tally else Counts(),
+        updated_at=changed or rag.updated_at,
+    )
+
+
+async def _source(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> Source:
+    await _rag(tx, customer_id=customer_id, rag_id=rag_id)
+    source = await sources.get(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+    if source is None:
+        raise SourceNotFound("There is no such source in this RAG.")
+    return source

@@ -1,0 +1,71 @@
+"""From a question to the passages that answer it, with where they stand."""
+
+from engine.config import Limits
+from engine.embedding import AsyncEmbedder
+from engine.errors import Detail, InvalidRequest, ModelUnavailable, RagNotFound, RagNotReady
+from engine.models import CustomerId, Hit, RagId, SourceId
+from engine.store import Database, rags, vectors
+from engine.text import clean_text
+
+
+class Search:
+    """The query path. One embedder for each model that this process serves."""
+
+    def __init__(
+        self, *, database: Database, embedders: dict[str, AsyncEmbedder], limits: Limits
+    ) -> None:
+        self._database = database
+        self._embedders = embedders
+        self._limits = limits
+
+    async def query(
+        self,
+        customer_id: CustomerId,
+        rag_id: RagId,
+        *,
+        query: str,
+        top_k: int,
+        source_ids: tuple[SourceId, ...] = (),
+    ) -> tuple[Hit, ...]:
+        """The `top_k` best passages, best first.
+
+        RagNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
+        """
+        question = clean_text(query).strip()
+        self._check(question, top_k=top_k)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
+            if profile is None:
+                raise RagNotFound("There is no such RAG.")
+            if not await vectors.searchable(tx, profile_id=profile.id):
+                raise RagNotReady(
+                    "Nothing in this RAG can be searched yet: wait until its status is ready."
+                )
+        vector = await self._embedder(profile.embedding_model).embed_query(question)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            hits = await vectors.search(
+                tx,
+                customer_id=customer_id,
+                rag_id=rag_id,
+                profile_id=profile.id,
+                vector=vector,
+                limit=top_k,
+                source_ids=source_ids,
+            )
+        return tuple(hits)
+
+    def _embedder(self, model: str) -> AsyncEmbedder:
+        if model not in self._embedders:
+            raise ModelUnavailable(f"The model {model!r} is not served by this engine.")
+        return self._embedders[model]
+
+    def _check(self, question: str, *, top_k: int) -> None:
+        details = []
+        if not 1 <= len(question) <= self._limits.query_characters_max:
+            issue = f"must have 1 to {self._limits.query_characters_max} characters"
+            details.append(Detail(field="query", issue=issue))
+        if not 1 <= top_k <= self._limits.top_k_max:
+            issue = f"must be from 1 to {self._limits.top_k_max}"
+            details.append(Detail(field="top_k", issue=issue))
+        if details:
+            raise InvalidRequest("The query is out of range.", details=tuple(details))

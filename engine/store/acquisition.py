@@ -1,0 +1,184 @@
+"""What a worker writes to a source that it has claimed. Every write is fenced.
+
+`hold` opens each transaction: the RAG shared, so that a delete waits or is seen; then the claimed
+row by its attempt. Zero rows anywhere mean Superseded. Lock order: rag, source, index.
+"""
+
+import msgspec
+
+from engine.errors import Superseded
+from engine.models import CustomerId, Failure, IndexId, ProfileId, RagId, Stage, WorkerId
+from engine.store import rags
+from engine.store.claims import ClaimedIndex, ClaimedSource
+from engine.store.database import Tx
+
+
+async def hold_rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> None:
+    """Share-lock the live RAG, or raise Superseded."""
+    if not await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="share"):
+        raise Superseded
+
+
+async def set_stage(tx: Tx, *, claim: ClaimedSource, stage: Stage) -> None:
+    await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
+    _fenced(
+        await tx.run(
+            """
+            UPDATE sources SET stage = %(stage)s, updated_at = clock_timestamp()
+            WHERE id = %(id)s AND attempt = %(attempt)s AND lease_until IS NOT NULL
+              AND deleted_at IS NULL
+            """,
+            {"id": claim.id, "attempt": claim.attempt, "stage": stage},
+        )
+    )
+
+
+async def acquired(tx: Tx, *, claim: ClaimedSource, name: str) -> int:
+    """The text is there: give the source row back and return the number of the new revision.
+
+    The source goes on as `processing`, now on behalf of its primary index.
+    """
+    await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
+    revision = await tx.value(
+        int,
+        """
+        UPDATE sources SET revision = revision + 1, name = %(name)s, stage = NULL,
+                           lease_until = NULL, worker_id = NULL, faults = 0, alone = false,
+                           failure = NULL, refresh_failed = false, updated_at = clock_timestamp()
+        WHERE id = %(id)s AND attempt = %(attempt)s AND lease_until IS NOT NULL
+          AND deleted_at IS NULL
+        RETURNING revision
+        """,
+        {"id": claim.id, "attempt": claim.attempt, "name": name},
+    )
+    if revision is None:
+        raise Superseded
+    return revision
+
+
+async def start_index(
+    tx: Tx, *, claim: ClaimedSource, revision: int, worker_id: WorkerId, lease_s: float
+) -> ClaimedIndex:
+    """Claim the primary index for the new revision in the same transaction; others become due."""
+    await tx.run(
+        """
+        UPDATE indexes SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
+                           attempt = attempt + 1, generation = %(revision)s, retired = true,
+                           done = 0, total = 0, faults = 0, alone = false, failure = NULL
+        WHERE source_id = %(source_id)s
+          AND profile_id <> (SELECT profile_live FROM rags WHERE id = %(rag_id)s)
+        """,
+        {"source_id": claim.id, "rag_id": claim.rag_id, "revision": revision},
+    )
+    row = await tx.one(
+        _Started,
+        """
+        INSERT INTO indexes (customer_id, rag_id, source_id, profile_id, state, attempt, worker_id,
+                             lease_until, stage, generation)
+        SELECT r.customer_id, r.id, %(source_id)s, r.profile_live, 'processing', 1, %(worker_id)s,
+               now() + make_interval(secs => %(lease_s)s), 'chunk', %(revision)s
+        FROM rags r WHERE r.id = %(rag_id)s
+        ON CONFLICT (source_id, profile_id) DO UPDATE
+        SET state = 'processing', attempt = indexes.attempt + 1, worker_id = EXCLUDED.worker_id,
+            lease_until = EXCLUDED.lease_until, due_at = NULL, stage = 'chunk',
+            generation = EXCLUDED.generation, retired = true, done = 0, total = 0, faults = 0,
+            alone = false, failure = NULL, updated_at = clock_timestamp()
+        RETURNING id, profile_id, attempt
+        """,
+        {
+            "source_id": claim.id,
+            "rag_id": claim.rag_id,
+            "worker_id": worker_id,
+            "lease_s": lease_s,
+            "revision": revision,
+        },
+    )
+    assert row
+    return ClaimedIndex(
+        id=row.id,
+        customer_id=claim.customer_id,
+        rag_id=claim.rag_id,
+        source_id=claim.id,
+        profile_id=row.profile_id,
+        attempt=row.attempt,
+        faults=0,
+        alone=claim.alone,
+        generation=revision,
+    )
+
+
+async def postpone(
+    tx: Tx, *, claim: ClaimedSource, delay_s: float, failure: Failure | None
+) -> None:
+    """Due again in `delay_s`. With a failure it is charged; a source that still answers stays
+    ready and says so."""
+    await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
+    _fenced(
+        await tx.run(
+            """
+            UPDATE sources s
+            SET due_at = now() + make_interval(secs => %(delay_s)s), lease_until = NULL,
+                worker_id = NULL, stage = NULL, updated_at = clock_timestamp(),
+                faults = faults + (%(failure)s::jsonb IS NOT NULL)::int,
+                failure = COALESCE(%(failure)s::jsonb, failure), alone = false,
+                refresh_failed = %(failure)s::jsonb IS NOT NULL AND live.live,
+                state = CASE WHEN %(failure)s::jsonb IS NOT NULL AND live.live
+                             THEN 'ready' ELSE 'pending' END
+            FROM (SELECT EXISTS (SELECT FROM indexes i JOIN rags r ON r.profile_live = i.profile_id
+                                 WHERE i.source_id = %(id)s AND r.id = %(rag_id)s
+                                   AND i.generation_live IS NOT NULL) AS live) live
+            WHERE s.id = %(id)s AND s.attempt = %(attempt)s AND s.lease_until IS NOT NULL
+              AND s.deleted_at IS NULL
+            """,
+            {
+                "id": claim.id,
+                "rag_id": claim.rag_id,
+                "attempt": claim.attempt,
+                "delay_s": delay_s,
+                "failure": as_json(failure),
+            },
+        )
+    )
+
+
+async def fail(tx: Tx, *, claim: ClaimedSource, failure: Failure) -> None:
+    """Final. A source that still answers stays ready, with the warning refresh_failed."""
+    await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
+    _fenced(
+        await tx.run(
+            """
+            UPDATE sources s
+            SET due_at = NULL, lease_until = NULL, worker_id = NULL, stage = NULL,
+                failure = %(failure)s::jsonb, alone = false, refresh_failed = live.live,
+                state = CASE WHEN live.live THEN 'ready' ELSE 'error' END,
+                updated_at = clock_timestamp()
+            FROM (SELECT EXISTS (SELECT FROM indexes i JOIN rags r ON r.profile_live = i.profile_id
+                                 WHERE i.source_id = %(id)s AND r.id = %(rag_id)s
+                                   AND i.generation_live IS NOT NULL) AS live) live
+            WHERE s.id = %(id)s AND s.attempt = %(attempt)s AND s.lease_until IS NOT NULL
+              AND s.deleted_at IS NULL
+            """,
+            {
+                "id": claim.id,
+                "rag_id": claim.rag_id,
+                "attempt": claim.attempt,
+                "failure": as_json(failure),
+            },
+        )
+    )
+
+
+def as_json(failure: Failure | None) -> str | None:
+    """For a jsonb parameter."""
+    return None if failure is None else msgspec.json.encode(failure).decode()
+
+
+def _fenced(rows: int) -> None:
+    if rows == 0:
+        raise Superseded
+
+
+class _Started(msgspec.Struct, frozen=True, kw_only=True):
+    id: IndexId
+    profile_id: ProfileId
+    attempt: int

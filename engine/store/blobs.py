@@ -1,0 +1,69 @@
+"""blobs: one row for each content of a customer; upload and purge lock it alike."""
+
+from engine.models import CustomerId, Noun
+from engine.store.database import Tx
+
+
+class Blob(Noun, frozen=True, kw_only=True):
+    customer_id: CustomerId
+    sha256: bytes
+
+
+async def ensure(tx: Tx, *, customer_id: CustomerId, sha256: bytes, file_bytes: int) -> None:
+    """Have the row, fresh enough that purge leaves it alone while its bytes are being put."""
+    await tx.run(
+        """
+        INSERT INTO blobs (customer_id, sha256, file_bytes)
+        VALUES (%(customer_id)s, %(sha256)s, %(file_bytes)s)
+        ON CONFLICT (customer_id, sha256) DO UPDATE SET touched_at = now()
+        """,
+        {"customer_id": customer_id, "sha256": sha256, "file_bytes": file_bytes},
+    )
+
+
+async def lock(tx: Tx, *, customer_id: CustomerId, sha256: bytes) -> bool:
+    """Hold the row until the transaction ends. False: purge has removed it."""
+    return (
+        await tx.value(
+            bool,
+            "SELECT true FROM blobs WHERE customer_id = %(customer_id)s AND sha256 = %(sha256)s"
+            " FOR UPDATE",
+            {"customer_id": customer_id, "sha256": sha256},
+        )
+        or False
+    )
+
+
+async def unused(tx: Tx, *, age_s: float, limit: int) -> list[Blob]:
+    """Rows that nothing refers to, untouched for `age_s`, locked; busy ones are passed over."""
+    return await tx.all(
+        Blob,
+        """
+        SELECT b.customer_id, b.sha256 FROM blobs b
+        WHERE b.touched_at < now() - make_interval(secs => %(age_s)s)
+          AND NOT EXISTS (SELECT FROM files f
+                          WHERE f.customer_id = b.customer_id AND f.sha256 = b.sha256)
+          AND NOT EXISTS (SELECT FROM documents d
+                          WHERE d.customer_id = b.customer_id AND d.original_sha256 = b.sha256)
+        ORDER BY b.touched_at LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+        """,
+        {"age_s": age_s, "limit": limit},
+    )
+
+
+async def of_customer(tx: Tx, *, customer_id: CustomerId, limit: int) -> list[Blob]:
+    """Some rows of a customer whose other rows are gone already, locked."""
+    return await tx.all(
+        Blob,
+        "SELECT customer_id, sha256 FROM blobs WHERE customer_id = %(customer_id)s"
+        " LIMIT %(limit)s FOR UPDATE",
+        {"customer_id": customer_id, "limit": limit},
+    )
+
+
+async def delete(tx: Tx, *, blob: Blob) -> None:
+    await tx.run(
+        "DELETE FROM blobs WHERE customer_id = %(customer_id)s AND sha256 = %(sha256)s",
+        {"customer_id": blob.customer_id, "sha256": blob.sha256},
+    )

@@ -1,0 +1,151 @@
+"""chunks: stored passages. Written by generation, batch by batch; read where they are live."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector_async
+
+from engine.models import Chunk, Cursor, CustomerId, Noun, Passage, RagId, SourceId
+from engine.store.claims import ClaimedIndex
+from engine.store.database import Tx
+
+Vectors = NDArray[np.float32]
+
+
+class Stored(Noun, frozen=True, kw_only=True):
+    """How far a generation is: `count` chunks, the last one ending at `end`."""
+
+    count: int
+    last: int
+    end: int
+
+
+async def stored(tx: Tx, *, claim: ClaimedIndex) -> Stored:
+    """Where an earlier attempt at this generation stopped; last is -1 without any chunk."""
+    row = await tx.one(
+        Stored,
+        """
+        SELECT count(*) AS count, COALESCE(max(ordinal), -1) AS last,
+               COALESCE(max(end_offset), 0) AS end
+        FROM chunks WHERE index_id = %(id)s AND generation = %(generation)s
+        """,
+        {"id": claim.id, "generation": claim.generation},
+    )
+    assert row
+    return row
+
+
+async def drop_generation(tx: Tx, *, claim: ClaimedIndex) -> None:
+    """Start this generation over: it was cut by another version of the chunker."""
+    await tx.run(
+        "DELETE FROM chunks WHERE index_id = %(id)s AND generation = %(generation)s",
+        {"id": claim.id, "generation": claim.generation},
+    )
+
+
+async def insert(
+    tx: Tx,
+    *,
+    claim: ClaimedIndex,
+    passages: Sequence[Passage],
+    keys: Sequence[bytes],
+    vectors: Vectors,
+) -> None:
+    """Binary COPY of one batch; `vectors` is (len(passages), dimensions), L2-normalised."""
+    await register_vector_async(tx.connection)
+    await tx.copy(
+        "COPY chunks (index_id, generation, ordinal, customer_id, rag_id, source_id, profile_id,"
+        " start_offset, end_offset, page, tokens, headings, text, embedding_key, embedding)"
+        " FROM STDIN (FORMAT BINARY)",
+        [
+            "uuid",
+            "int4",
+            "int4",
+            "uuid",
+            "uuid",
+            "uuid",
+            "uuid",
+            "int4",
+            "int4",
+            "int4",
+            "int4",
+            "text[]",
+            "text",
+            "bytea",
+            "halfvec",
+        ],
+        [
+            (
+                claim.id,
+                claim.generation,
+                passage.ordinal,
+                claim.customer_id,
+                claim.rag_id,
+                claim.source_id,
+                claim.profile_id,
+                passage.start,
+                passage.end,
+                passage.page,
+                passage.tokens,
+                list(passage.headings),
+                passage.text,
+                key,
+                HalfVector(vector),
+            )
+            for passage, key, vector in zip(passages, keys, vectors, strict=True)
+        ],
+    )
+
+
+async def reusable(
+    tx: Tx, *, customer_id: CustomerId, keys: Sequence[bytes]
+) -> dict[bytes, NDArray[np.float32]]:
+    """Vectors that this customer already has for these embedding keys."""
+    await register_vector_async(tx.connection)
+    rows = await (
+        await tx.connection.execute(
+            """
+            SELECT DISTINCT ON (embedding_key) embedding_key, embedding FROM chunks
+            WHERE customer_id = %(customer_id)s AND embedding_key = ANY(%(keys)s)
+            """,
+            {"customer_id": customer_id, "keys": list(keys)},
+        )
+    ).fetchall()
+    return {
+        bytes(row["embedding_key"]): row["embedding"].to_numpy().astype(np.float32) for row in rows
+    }
+
+
+async def page(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    source_id: SourceId,
+    limit: int,
+    after: Cursor | None,
+) -> list[Chunk]:
+    """Live chunks of a source in document order."""
+    return await tx.all(
+        Chunk,
+        """
+        SELECT c.id, c.ordinal, c.text, c.start_offset AS start, c.end_offset AS "end", c.page,
+               c.headings, c.tokens
+        FROM sources s
+        JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+        JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
+        JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+        WHERE s.customer_id = %(customer_id)s AND s.rag_id = %(rag_id)s AND s.id = %(source_id)s
+          AND s.deleted_at IS NULL AND c.ordinal > %(ordinal)s
+        ORDER BY c.ordinal LIMIT %(limit)s
+        """,
+        {
+            "customer_id": customer_id,
+            "rag_id": rag_id,
+            "source_id": source_id,
+            "limit": limit,
+            "ordinal": after.position if after else -1,
+        },
+    )

@@ -1,0 +1,77 @@
+"""customers: who owns everything else."""
+
+from engine.models import Customer, CustomerId, Usage
+from engine.store.database import Tx
+
+
+async def insert(tx: Tx, *, name: str) -> Customer:
+    customer = await tx.one(
+        Customer,
+        "INSERT INTO customers (name) VALUES (%(name)s) RETURNING id, name, created_at",
+        {"name": name},
+    )
+    assert customer
+    return customer
+
+
+async def get(tx: Tx, *, customer_id: CustomerId) -> Customer | None:
+    return await tx.one(
+        Customer,
+        "SELECT id, name, created_at FROM customers"
+        " WHERE id = %(customer_id)s AND deleted_at IS NULL",
+        {"customer_id": customer_id},
+    )
+
+
+async def all_of_them(tx: Tx) -> list[Customer]:
+    return await tx.all(
+        Customer,
+        "SELECT id, name, created_at FROM customers WHERE deleted_at IS NULL"
+        " ORDER BY created_at, position",
+    )
+
+
+async def first(tx: Tx) -> Customer | None:
+    """The oldest customer: the one that the bootstrap key speaks for."""
+    return await tx.one(
+        Customer,
+        "SELECT id, name, created_at FROM customers WHERE deleted_at IS NULL"
+        " ORDER BY created_at, position LIMIT 1",
+    )
+
+
+async def mark_deleted(tx: Tx, *, customer_id: CustomerId) -> bool:
+    return bool(
+        await tx.run(
+            "UPDATE customers SET deleted_at = COALESCE(deleted_at, now())"
+            " WHERE id = %(customer_id)s",
+            {"customer_id": customer_id},
+        )
+    )
+
+
+async def delete(tx: Tx, *, customer_id: CustomerId) -> None:
+    await tx.run("DELETE FROM customers WHERE id = %(customer_id)s", {"customer_id": customer_id})
+
+
+async def usage(tx: Tx, *, customer_id: CustomerId) -> Usage:
+    usage = await tx.one(
+        Usage,
+        """
+        SELECT (SELECT count(*) FROM rags
+                WHERE customer_id = %(customer_id)s AND deleted_at IS NULL) AS rags,
+               (SELECT count(*) FROM sources s JOIN rags r ON r.id = s.rag_id
+                WHERE s.customer_id = %(customer_id)s AND s.deleted_at IS NULL
+                  AND r.deleted_at IS NULL) AS sources,
+               (SELECT count(*) FROM files WHERE customer_id = %(customer_id)s) AS files,
+               (SELECT COALESCE(sum(file_bytes), 0)::bigint FROM files
+                WHERE customer_id = %(customer_id)s) AS file_bytes,
+               (SELECT COALESCE(sum(i.chunk_count), 0)::bigint FROM indexes i
+                JOIN sources s ON s.id = i.source_id
+                JOIN rags r ON r.id = i.rag_id AND r.deleted_at IS NULL
+                WHERE i.customer_id = %(customer_id)s AND s.deleted_at IS NULL) AS chunks
+        """,
+        {"customer_id": customer_id},
+    )
+    assert usage
+    return usage

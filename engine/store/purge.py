@@ -1,0 +1,254 @@
+"""What the sweep does: ends expired leases and removes what nobody can see any more.
+
+Every statement is bounded by `limit`, so that no transaction is long and no lock is held for many.
+"""
+
+from typing import LiteralString
+
+import msgspec
+
+from engine.models import CustomerId, Failure
+from engine.store.database import Tx
+
+LOCK = 7_261_043_002  # the advisory lock of the one sweep at work
+
+
+async def sole(tx: Tx) -> bool:
+    """Take the sweep's lock for this connection; False while another process has it."""
+    return await tx.value(bool, "SELECT pg_try_advisory_lock(7261043002)") or False
+
+
+async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
+    """Sources whose worker went silent are due again, alone; a death while alone is charged."""
+    return await tx.run(
+        """
+        WITH expired AS (
+            SELECT id FROM sources WHERE lease_until < now() AND lease_until IS NOT NULL
+            ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), verdict AS (
+            SELECT s.id, s.alone AND s.faults + 1 >= %(faults_max)s AS over,
+                   EXISTS (SELECT FROM indexes i JOIN rags r ON r.profile_live = i.profile_id
+                           WHERE i.source_id = s.id AND r.id = s.rag_id
+                             AND i.generation_live IS NOT NULL) AS live
+            FROM sources s JOIN expired USING (id)
+        )
+        UPDATE sources s
+        SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
+            faults = faults + alone::int, due_at = CASE WHEN v.over THEN NULL ELSE now() END,
+            state = CASE WHEN NOT v.over THEN 'pending' WHEN v.live THEN 'ready' ELSE 'error' END,
+            refresh_failed = v.over AND v.live,
+            failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
+            updated_at = clock_timestamp()
+        FROM verdict v WHERE s.id = v.id
+        """,
+        _expiry(limit=limit, faults_max=faults_max, killed=killed),
+    )
+
+
+async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
+    """As expire_sources. A source whose primary index is charged out goes with it."""
+    params = _expiry(limit=limit, faults_max=faults_max, killed=killed)
+    await tx.run(
+        """
+        WITH over AS (
+            SELECT i.source_id, i.generation_live IS NOT NULL AS live
+            FROM indexes i JOIN rags r ON r.id = i.rag_id AND r.profile_live = i.profile_id
+            WHERE i.lease_until < now() AND i.lease_until IS NOT NULL
+              AND i.alone AND i.faults + 1 >= %(faults_max)s
+            ORDER BY i.lease_until LIMIT %(limit)s
+        )
+        UPDATE sources s
+        SET state = CASE WHEN over.live THEN 'ready' ELSE 'error' END, refresh_failed = over.live,
+            failure = %(killed)s::jsonb, updated_at = clock_timestamp()
+        FROM over WHERE s.id = over.source_id AND s.deleted_at IS NULL
+        """,
+        params,
+    )
+    return await tx.run(
+        """
+        WITH expired AS (
+            SELECT id FROM indexes WHERE lease_until < now() AND lease_until IS NOT NULL
+            ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), verdict AS (
+            SELECT i.id, i.alone AND i.faults + 1 >= %(faults_max)s AS over
+            FROM indexes i JOIN expired USING (id)
+        )
+        UPDATE indexes i
+        SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
+            faults = faults + alone::int, due_at = CASE WHEN v.over THEN NULL ELSE now() END,
+            state = CASE WHEN NOT v.over THEN 'pending'
+                         WHEN generation_live IS NOT NULL THEN 'ready' ELSE 'error' END,
+            retired = retired OR v.over,
+            failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
+            updated_at = clock_timestamp()
+        FROM verdict v WHERE i.id = v.id
+        """,
+        params,
+    )
+
+
+async def delete_sources_of_deleted_rags(tx: Tx, *, limit: int) -> int:
+    return await tx.run(
+        """
+        UPDATE sources s SET deleted_at = now(), due_at = NULL, lease_until = NULL,
+                             attempt = attempt + 1
+        WHERE id IN (SELECT s.id FROM rags r JOIN sources s ON s.rag_id = r.id
+                     WHERE r.deleted_at IS NOT NULL AND s.deleted_at IS NULL LIMIT %(limit)s)
+        """,
+        {"limit": limit},
+    )
+
+
+async def delete_retired_chunks(tx: Tx, *, limit: int) -> int:
+    """Chunks of generations that neither answer nor are being made."""
+    return await tx.run(
+        """
+        DELETE FROM chunks WHERE (index_id, generation, ordinal) IN (
+            SELECT c.index_id, c.generation, c.ordinal
+            FROM indexes i JOIN chunks c ON c.index_id = i.id
+            WHERE i.retired AND c.generation IS DISTINCT FROM i.generation_live
+              AND NOT (c.generation = i.generation AND i.state IN ('pending', 'processing'))
+            LIMIT %(limit)s)
+        """,
+        {"limit": limit},
+    )
+
+
+async def delete_retired_documents(tx: Tx, *, limit: int) -> int:
+    """Revisions that no index is made from; then the mark goes."""
+    deleted = await tx.run(
+        """
+        DELETE FROM documents WHERE (source_id, revision) IN (
+            SELECT d.source_id, d.revision
+            FROM indexes i JOIN sources s ON s.id = i.source_id
+            JOIN documents d ON d.source_id = i.source_id
+            WHERE i.retired AND d.revision < s.revision
+              AND NOT EXISTS (SELECT FROM indexes o WHERE o.source_id = d.source_id
+                              AND d.revision IN (o.generation, o.generation_live))
+            LIMIT %(limit)s)
+        """,
+        {"limit": limit},
+    )
+    await tx.run(
+        """
+        UPDATE indexes i SET retired = false
+        WHERE retired AND id IN (SELECT id FROM indexes WHERE retired ORDER BY updated_at
+                                 LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+          AND state IN ('ready', 'error')
+          AND NOT EXISTS (SELECT FROM chunks c WHERE c.index_id = i.id
+                          AND c.generation IS DISTINCT FROM i.generation_live)
+          AND NOT EXISTS (SELECT FROM documents d JOIN sources s ON s.id = d.source_id
+                          WHERE d.source_id = i.source_id AND d.revision < s.revision
+                            AND NOT EXISTS (SELECT FROM indexes o WHERE o.source_id = d.source_id
+                                            AND d.revision IN (o.generation, o.generation_live)))
+        """,
+        {"limit": limit},
+    )
+    return deleted
+
+
+async def delete_chunks_of_deleted_sources(tx: Tx, *, limit: int) -> int:
+    return await tx.run(
+        """
+        DELETE FROM chunks WHERE (index_id, generation, ordinal) IN (
+            SELECT c.index_id, c.generation, c.ordinal
+            FROM sources s JOIN indexes i ON i.source_id = s.id JOIN chunks c ON c.index_id = i.id
+            WHERE s.deleted_at IS NOT NULL LIMIT %(limit)s)
+        """,
+        {"limit": limit},
+    )
+
+
+async def delete_rows_of_deleted_sources(tx: Tx, *, limit: int) -> int:
+    """Sources that have no chunk left, with their indexes and documents."""
+    gone: LiteralString = """
+        WITH gone AS MATERIALIZED (
+            SELECT s.id FROM sources s
+            WHERE s.deleted_at IS NOT NULL
+              AND NOT EXISTS (SELECT FROM indexes i JOIN chunks c ON c.index_id = i.id
+                              WHERE i.source_id = s.id)
+            ORDER BY s.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    """
+    params = {"limit": limit}
+    await tx.run(gone + "DELETE FROM indexes USING gone WHERE source_id = gone.id", params)
+    await tx.run(gone + "DELETE FROM documents USING gone WHERE source_id = gone.id", params)
+    return await tx.run(gone + "DELETE FROM sources s USING gone WHERE s.id = gone.id", params)
+
+
+async def delete_rags(tx: Tx, *, limit: int) -> int:
+    """Deleted RAGs that have no source left, with their profiles."""
+    gone: LiteralString = """
+        WITH gone AS MATERIALIZED (
+            SELECT r.id FROM rags r WHERE r.deleted_at IS NOT NULL
+              AND NOT EXISTS (SELECT FROM sources s WHERE s.rag_id = r.id)
+            ORDER BY r.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    """
+    params = {"limit": limit}
+    await tx.run(gone + "DELETE FROM profiles USING gone WHERE rag_id = gone.id", params)
+    return await tx.run(gone + "DELETE FROM rags r USING gone WHERE r.id = gone.id", params)
+
+
+async def delete_files(tx: Tx, *, limit: int) -> int:
+    """Files that nobody keeps and no source row points to."""
+    return await tx.run(
+        """
+        DELETE FROM files WHERE id IN (
+            SELECT f.id FROM files f WHERE NOT f.kept
+              AND NOT EXISTS (SELECT FROM sources s WHERE s.file_id = f.id)
+            LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+        """,
+        {"limit": limit},
+    )
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a customer, table by table; all zero once it is purged."""
+
+    rags: int
+    sources: int
+    chunks: int
+    documents: int
+    files: int
+    accesskeys: int
+    blobs: int
+
+
+async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
+    receipt = await tx.one(
+        Receipt,
+        """
+        SELECT (SELECT count(*) FROM rags WHERE customer_id = %(id)s) AS rags,
+               (SELECT count(*) FROM sources WHERE customer_id = %(id)s) AS sources,
+               (SELECT count(*) FROM chunks WHERE customer_id = %(id)s) AS chunks,
+               (SELECT count(*) FROM documents WHERE customer_id = %(id)s) AS documents,
+               (SELECT count(*) FROM files WHERE customer_id = %(id)s) AS files,
+               (SELECT count(*) FROM accesskeys WHERE customer_id = %(id)s) AS accesskeys,
+               (SELECT count(*) FROM blobs WHERE customer_id = %(id)s) AS blobs
+        """,
+        {"id": customer_id},
+    )
+    assert receipt
+    return receipt
+
+
+async def close_customer(tx: Tx, *, customer_id: CustomerId) -> None:
+    """Everything of a customer is deleted for every reader; the sweep's statements remove it."""
+    params = {"id": customer_id}
+    await tx.run("DELETE FROM accesskeys WHERE customer_id = %(id)s", params)
+    await tx.run(
+        "UPDATE rags SET deleted_at = now() WHERE customer_id = %(id)s AND deleted_at IS NULL",
+        params,
+    )
+    await tx.run(
+        "UPDATE files SET kept = false, deleted_at = now() WHERE customer_id = %(id)s"
+        " AND deleted_at IS NULL",
+        params,
+    )
+
+
+def _expiry(*, limit: int, faults_max: int, killed: Failure) -> dict[str, object]:
+    return {
+        "limit": limit,
+        "faults_max": faults_max,
+        "killed": msgspec.json.encode(killed).decode(),
+    }

@@ -1,0 +1,154 @@
+"""rags and profiles: knowledge bases and how their chunks are made."""
+
+from typing import Literal
+
+from engine.models import Cursor, CustomerId, Noun, ProfileId, Rag, RagId
+from engine.store.database import Tx
+from engine.store.paging import bounds
+
+
+class Profile(Noun, frozen=True, kw_only=True):
+    """A way of making chunks."""
+
+    id: ProfileId
+    embedding_model: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+
+
+async def insert(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    name: str,
+    description: str,
+    embedding_model: str,
+    chunk_tokens: int,
+    chunk_overlap_tokens: int,
+) -> RagId:
+    """A RAG with its first profile, which is live."""
+    rag_id = await tx.value(
+        RagId,
+        """
+        WITH rag AS (
+            INSERT INTO rags (customer_id, name, description, profile_live)
+            VALUES (%(customer_id)s, %(name)s, %(description)s, gen_random_uuid())
+            RETURNING id, profile_live
+        ), profile AS (
+            INSERT INTO profiles (id, customer_id, rag_id, embedding_model, chunk_tokens,
+                                  chunk_overlap_tokens)
+            SELECT rag.profile_live, %(customer_id)s, rag.id, %(embedding_model)s,
+                   %(chunk_tokens)s, %(chunk_overlap_tokens)s
+            FROM rag
+        )
+        SELECT id FROM rag
+        """,
+        {
+            "customer_id": customer_id,
+            "name": name,
+            "description": description,
+            "embedding_model": embedding_model,
+            "chunk_tokens": chunk_tokens,
+            "chunk_overlap_tokens": chunk_overlap_tokens,
+        },
+    )
+    assert rag_id
+    return rag_id
+
+
+async def get(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag | None:
+    """Without sources and counts; `updated_at` is the row's own."""
+    return await tx.one(
+        Rag,
+        """
+        SELECT r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
+               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position
+        FROM rags r JOIN profiles p ON p.id = r.profile_live
+        WHERE r.customer_id = %(customer_id)s AND r.id = %(rag_id)s AND r.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "rag_id": rag_id},
+    )
+
+
+async def page(tx: Tx, *, customer_id: CustomerId, limit: int, after: Cursor | None) -> list[Rag]:
+    """Newest first, without sources and counts."""
+    return await tx.all(
+        Rag,
+        """
+        SELECT r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
+               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position
+        FROM rags r JOIN profiles p ON p.id = r.profile_live
+        WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
+          AND (%(at)s::timestamptz IS NULL OR (r.created_at, r.position) < (%(at)s, %(position)s))
+        ORDER BY r.created_at DESC, r.position DESC LIMIT %(limit)s
+        """,
+        {"customer_id": customer_id, "limit": limit, **bounds(after)},
+    )
+
+
+async def profile(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Profile | None:
+    """The live profile of a live RAG."""
+    return await tx.one(
+        Profile,
+        """
+        SELECT p.id, p.embedding_model, p.chunk_tokens, p.chunk_overlap_tokens
+        FROM rags r JOIN profiles p ON p.id = r.profile_live
+        WHERE r.customer_id = %(customer_id)s AND r.id = %(rag_id)s AND r.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "rag_id": rag_id},
+    )
+
+
+async def lock(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, strength: Literal["share", "update"]
+) -> bool:
+    """Lock the live row: shared by whoever adds or writes below it, alone by whoever deletes.
+
+    A test for existence would not do: it was seen to let a write in after a delete had committed.
+    """
+    params = {"customer_id": customer_id, "rag_id": rag_id}
+    if strength == "share":
+        found = await tx.value(
+            bool,
+            "SELECT true FROM rags WHERE customer_id = %(customer_id)s AND id = %(rag_id)s"
+            " AND deleted_at IS NULL FOR SHARE",
+            params,
+        )
+    else:
+        found = await tx.value(
+            bool,
+            "SELECT true FROM rags WHERE customer_id = %(customer_id)s AND id = %(rag_id)s"
+            " AND deleted_at IS NULL FOR UPDATE",
+            params,
+        )
+    return found or False
+
+
+async def update(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, name: str | None, description: str | None
+) -> bool:
+    """Set what is not None."""
+    return bool(
+        await tx.run(
+            """
+            UPDATE rags SET name = COALESCE(%(name)s, name),
+                            description = COALESCE(%(description)s, description),
+                            updated_at = clock_timestamp()
+            WHERE customer_id = %(customer_id)s AND id = %(rag_id)s AND deleted_at IS NULL
+            """,
+            {
+                "customer_id": customer_id,
+                "rag_id": rag_id,
+                "name": name,
+                "description": description,
+            },
+        )
+    )
+
+
+async def mark_deleted(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> None:
+    await tx.run(
+        "UPDATE rags SET deleted_at = now() WHERE customer_id = %(customer_id)s"
+        " AND id = %(rag_id)s",
+        {"customer_id": customer_id, "rag_id": rag_id},
+    )

@@ -1,0 +1,285 @@
+"""sources, as callers see them. What workers do to them is in claims, sources_at_work and purge."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from engine.models import (
+    Counts,
+    Coverage,
+    Cursor,
+    CustomerId,
+    FileId,
+    Noun,
+    RagId,
+    Source,
+    SourceId,
+    State,
+    Warned,
+)
+from engine.store.database import Tx
+from engine.store.paging import bounds
+
+
+class NewSource(Noun, frozen=True, kw_only=True):
+    """One row to be. Exactly one of file_id and url; url_key is None where it may repeat."""
+
+    name: str
+    file_id: FileId | None = None
+    url: str | None = None
+    url_key: bytes | None = None
+
+
+class SourceRow(Source, frozen=True, kw_only=True):
+    """A source with the flag that becomes a warning."""
+
+    refresh_failed: bool
+    failure_message: str | None
+
+    def noun(self) -> Source:
+        """As the engine's noun: a failed refresh is a warning of a source that answers."""
+        fields = {name: getattr(self, name) for name in Source.__struct_fields__}
+        if self.refresh_failed:
+            warned = Warned(code="refresh_failed", message=self.failure_message or "")
+            coverage = self.coverage or Coverage(characters=0)
+            fields["coverage"] = msgspec.structs.replace(
+                coverage, warnings=(*coverage.warnings, warned)
+            )
+        return Source(**fields)
+
+
+class Tally(Noun, frozen=True, kw_only=True):
+    """Counts by state and the newest change of any source of a RAG."""
+
+    rag_id: RagId
+    counts: Counts
+    updated_at: datetime | None
+
+
+class _StateCount(Noun, frozen=True, kw_only=True):
+    rag_id: RagId
+    state: State
+    count: int
+    updated_at: datetime
+
+
+async def insert(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, sources: Sequence[NewSource]
+) -> list[NewSource]:
+    """Insert in order; returns those that were already there (nothing of them is inserted)."""
+    rows = await tx.all(
+        _Origin,
+        """
+        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name)
+        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name
+        FROM unnest(%(file_ids)s::uuid[], %(urls)s::text[], %(url_keys)s::bytea[],
+                    %(names)s::text[])
+             WITH ORDINALITY AS w (file_id, url, url_key, name, ordinal)
+        ORDER BY w.ordinal
+        ON CONFLICT DO NOTHING
+        RETURNING file_id, url
+        """,
+        {
+            "customer_id": customer_id,
+            "rag_id": rag_id,
+            "file_ids": [source.file_id for source in sources],
+            "urls": [source.url for source in sources],
+            "url_keys": [source.url_key for source in sources],
+            "names": [source.name for source in sources],
+        },
+    )
+    inserted = {(row.file_id, row.url) for row in rows}
+    return [source for source in sources if (source.file_id, source.url) not in inserted]
+
+
+async def page(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    limit: int,
+    after: Cursor | None = None,
+    state: State | None = None,
+) -> list[Source]:
+    """In the order of creation."""
+    rows = await tx.all(
+        SourceRow,
+        """
+        SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
+               CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
+               COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
+               COALESCE(i.chunk_count, 0) AS chunk_count,
+               i.generation_live IS NOT NULL AS searchable,
+               CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
+                   AS due_at,
+               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, d.coverage,
+               s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
+               s.refresh_failed, s.failure ->> 'message' AS failure_message
+        FROM sources s
+        JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+        LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
+        LEFT JOIN documents d ON d.source_id = s.id
+                             AND d.revision = COALESCE(i.generation_live, s.revision)
+        WHERE s.customer_id = %(customer_id)s AND s.rag_id = %(rag_id)s AND s.deleted_at IS NULL
+          AND (%(at)s::timestamptz IS NULL OR (s.created_at, s.position) > (%(at)s, %(position)s))
+          AND (%(state)s::text IS NULL OR s.state = %(state)s)
+        ORDER BY s.created_at, s.position LIMIT %(limit)s
+        """,
+        {
+            "customer_id": customer_id,
+            "rag_id": rag_id,
+            "limit": limit,
+            "state": state,
+            **bounds(after),
+        },
+    )
+    return [row.noun() for row in rows]
+
+
+async def get(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId
+) -> Source | None:
+    row = await tx.one(
+        SourceRow,
+        """
+        SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
+               CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
+               COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
+               COALESCE(i.chunk_count, 0) AS chunk_count,
+               i.generation_live IS NOT NULL AS searchable,
+               CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
+                   AS due_at,
+               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, d.coverage,
+               s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
+               s.refresh_failed, s.failure ->> 'message' AS failure_message
+        FROM sources s
+        JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+        LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
+        LEFT JOIN documents d ON d.source_id = s.id
+                             AND d.revision = COALESCE(i.generation_live, s.revision)
+        WHERE s.customer_id = %(customer_id)s AND s.rag_id = %(rag_id)s AND s.id = %(source_id)s
+          AND s.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id},
+    )
+    return row.noun() if row else None
+
+
+async def tallies(
+    tx: Tx, *, customer_id: CustomerId, rag_ids: Sequence[RagId]
+) -> dict[RagId, Tally]:
+    """Counts by state of each RAG that has sources; an index-only scan."""
+    rows = await tx.all(
+        _StateCount,
+        """
+        SELECT rag_id, state, count(*) AS count, max(updated_at) AS updated_at FROM sources
+        WHERE customer_id = %(customer_id)s AND rag_id = ANY(%(rag_ids)s) AND deleted_at IS NULL
+        GROUP BY rag_id, state
+        """,
+        {"customer_id": customer_id, "rag_ids": list(rag_ids)},
+    )
+    found: dict[RagId, Tally] = {}
+    for rag_id in {row.rag_id for row in rows}:
+        mine = [row for row in rows if row.rag_id == rag_id]
+        found[rag_id] = Tally(
+            rag_id=rag_id,
+            counts=Counts(**{row.state.value: row.count for row in mine}),
+            updated_at=max(row.updated_at for row in mine),
+        )
+    return found
+
+
+async def live_total(tx: Tx, *, rag_id: RagId) -> int:
+    """How many sources a RAG has."""
+    return (
+        await tx.value(
+            int,
+            "SELECT count(*) FROM sources WHERE rag_id = %(rag_id)s AND deleted_at IS NULL",
+            {"rag_id": rag_id},
+        )
+        or 0
+    )
+
+
+async def queue_position(tx: Tx, *, customer_id: CustomerId, source_id: SourceId) -> int | None:
+    """1 for the next of this customer's sources to be claimed; None when it does not wait."""
+    return await tx.value(
+        int,
+        """
+        SELECT (SELECT count(*) + 1 FROM sources o
+                WHERE o.customer_id = %(customer_id)s AND o.deleted_at IS NULL
+                  AND (o.due_at, o.position) < (s.due_at, s.position))
+        FROM sources s
+        WHERE s.id = %(source_id)s AND s.customer_id = %(customer_id)s AND s.due_at IS NOT NULL
+          AND s.state = 'pending' AND s.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "source_id": source_id},
+    )
+
+
+async def mark_deleted(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_ids: Sequence[SourceId]
+) -> int:
+    """Gone for every reader, claim and worker at once; the rag row must be locked alone."""
+    params = {
+        "customer_id": customer_id,
+        "rag_id": rag_id,
+        "source_ids": list(source_ids),
+    }
+    deleted = await tx.run(
+        """
+        UPDATE sources SET deleted_at = now(), due_at = NULL, lease_until = NULL,
+                           attempt = attempt + 1
+        WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s
+          AND id = ANY(%(source_ids)s) AND deleted_at IS NULL
+        """,
+        params,
+    )
+    await tx.run(
+        """
+        UPDATE indexes SET due_at = NULL, lease_until = NULL, attempt = attempt + 1
+        WHERE customer_id = %(customer_id)s AND source_id = ANY(%(source_ids)s)
+        """,
+        params,
+    )
+    if deleted:
+        await tx.run(
+            "UPDATE rags SET updated_at = clock_timestamp() WHERE id = %(rag_id)s"
+            " AND customer_id = %(customer_id)s",
+            params,
+        )
+    return deleted
+
+
+async def refresh(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> bool:
+    """Start over from the original. A running attempt of the source or of its indexes is fenced
+    off; what is live goes on answering."""
+    params = {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id}
+    touched = await tx.run(
+        """
+        UPDATE sources SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
+                           attempt = attempt + 1, faults = 0, alone = false, stage = NULL,
+                           failure = NULL, refresh_failed = false, updated_at = clock_timestamp()
+        WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s AND id = %(source_id)s
+          AND deleted_at IS NULL
+        """,
+        params,
+    )
+    await tx.run(
+        """
+        UPDATE indexes SET state = CASE WHEN generation_live IS NULL THEN 'pending'
+                                        ELSE 'ready' END,
+                           due_at = NULL, lease_until = NULL, worker_id = NULL,
+                           attempt = attempt + 1, faults = 0, alone = false, stage = NULL,
+                           failure = NULL, updated_at = clock_timestamp()
+        WHERE customer_id = %(customer_id)s AND source_id = %(source_id)s
+        """,
+        params,
+    )
+    return bool(touched)
+
+
+class _Origin(Noun, frozen=True, kw_only=True):
+    file_id: FileId | None
+    url: str | None
