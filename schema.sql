@@ -189,7 +189,9 @@ CREATE TABLE IF NOT EXISTS sources (
 -- store.claims.claim_source: the oldest due row of each customer
 CREATE INDEX IF NOT EXISTS sources_due ON sources (customer_id, due_at)
     WHERE due_at IS NOT NULL AND deleted_at IS NULL;
--- store.claims: running rows by customer; store.leases: the expired ones
+-- store.claims.alone_waits
+CREATE INDEX IF NOT EXISTS sources_alone ON sources (due_at) WHERE alone AND due_at IS NOT NULL;
+-- store.claims: running rows by customer; store.purge: the expired ones
 CREATE INDEX IF NOT EXISTS sources_leased ON sources (lease_until, customer_id)
     WHERE lease_until IS NOT NULL;
 -- store.sources.counts, an index-only scan
@@ -265,6 +267,7 @@ CREATE TABLE IF NOT EXISTS indexes (
 );
 -- store.claims.claim_index
 CREATE INDEX IF NOT EXISTS indexes_due ON indexes (customer_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS indexes_alone ON indexes (due_at) WHERE alone AND due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (lease_until, customer_id)
     WHERE lease_until IS NOT NULL;
 -- store.vectors.search

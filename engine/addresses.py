@@ -204,7 +204,7 @@ def split_url(url: str) -> Target:
 def normalise_url(url: str) -> str:
     """Lower-case scheme and host, drop the default port and the fragment; for comparing only.
 
-    A text that is not an absolute URL comes back without its fragment and otherwise as it was.
+    A text that is not an absolute URL only loses its fragment.
     """
     url = url.partition("#")[0]
     parts = _URL.fullmatch(url)
@@ -212,9 +212,9 @@ def normalise_url(url: str) -> str:
         return url
     scheme = parts[1].lower()
     authority = parts[2].lower()
-    host, colon, port = authority.rpartition(":")
-    if colon and "]" not in port and (port == "" or port == str(PORTS.get(scheme))):
-        authority = host
+    pair = _AUTHORITY.fullmatch(authority)
+    if pair and (not pair[2] or int(pair[2]) == PORTS.get(scheme)):
+        authority = pair[1]
     return f"{scheme}://{authority}{parts[3]}"
 
 

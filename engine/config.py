@@ -44,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     top_k_max: int = 100
     page_size_max: int = 100
     faults_max: int = 3
+    retry_base_s: float = 5.0
     lease_s: float = 60.0
     poll_s: float = 2.0
     sweep_s: float = 2.0

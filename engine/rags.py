@@ -3,7 +3,8 @@ ends; the bell rings after the commit, so that no worker comes too early."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -39,6 +40,8 @@ from engine.store.paging import to_page
 from engine.store.sources import NewSource
 from engine.text import clean_text
 
+Details = list[Detail]
+
 CHUNK_TOKENS_MIN = 16
 SOURCES_IN_RAG = 1_000  # what GET /rags/{id} carries; the rest by paging
 SOURCES_IN_LIST = 20  # what each RAG of GET /rags carries
@@ -59,7 +62,7 @@ class Rags:
 
     async def create(self, customer_id: CustomerId, new: NewRag) -> Rag:
         """All or nothing: the RAG with every source, or an error and no row."""
-        model = new.embedding_model or self._registry.default
+        model = new.embedding_model or self._registry.default.name
         chunk_tokens = new.chunk_tokens or self._settings.chunk_tokens
         overlap = new.chunk_overlap_tokens
         if overlap is None:
@@ -137,7 +140,7 @@ class Rags:
 
     async def add_sources(self, customer_id: CustomerId, rag_id: RagId, new: NewSources) -> Rag:
         """All or nothing. SourceExists names every duplicate."""
-        details = []
+        details: Details = []
         if not new.total:
             details.append(Detail(field="sources", issue="at least one source is needed"))
         self._check_sources(new, details=details)
@@ -227,7 +230,7 @@ class Rags:
                 f"A RAG holds at most {self._limits.rag_sources_max} sources: make another one."
             )
 
-    def _text_issues(self, *, name: str | None, description: str | None) -> "list[Detail]":
+    def _text_issues(self, *, name: str | None, description: str | None) -> Details:
         details = []
         limit = self._limits.name_characters_max
         if name is not None and not 1 <= len(clean_text(name).strip()) <= limit:
@@ -237,12 +240,12 @@ class Rags:
             details.append(Detail(field="description", issue=f"at most {limit} characters"))
         return details
 
-    def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> "list[Detail]":
+    def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> Details:
         details = []
         try:
             tokens_max = self._registry.get(model).tokens_max
         except InvalidRequest as error:
-            return list(error.details)
+            return [*error.details]
         if not CHUNK_TOKENS_MIN <= chunk_tokens <= tokens_max:
             issue = f"must be from {CHUNK_TOKENS_MIN} to {tokens_max}, what the model reads"
             details.append(Detail(field="chunk_tokens", issue=issue))
@@ -251,7 +254,7 @@ class Rags:
             details.append(Detail(field="chunk_overlap_tokens", issue=issue))
         return details
 
-    def _check_sources(self, new: NewSources, *, details: "list[Detail]") -> None:
+    def _check_sources(self, new: NewSources, *, details: Details) -> None:
         if new.total > self._limits.request_sources_max:
             raise TooManySources(
                 f"A request carries at most {self._limits.request_sources_max} sources: "
@@ -270,7 +273,7 @@ class Rags:
         _refuse_twice(new)
 
 
-def _raise_if(details: "list[Detail]") -> None:
+def _raise_if(details: Details) -> None:
     if details:
         raise InvalidRequest("The request has invalid fields.", details=tuple(details))
 
@@ -285,7 +288,7 @@ def _refuse_twice(new: NewSources) -> None:
         raise SourceExists("Some sources are given twice.", details=details)
 
 
-def _exists(there: "list[NewSource]") -> CallerError:
+def _exists(there: Sequence[NewSource]) -> CallerError:
     urls = [source.url for source in there if source.url]
     ids = [str(source.file_id) for source in there if source.file_id]
     details = _issues("source_urls", urls, "is a source of this RAG already")
@@ -302,7 +305,7 @@ def _url_key(url: str) -> bytes:
 
 
 async def _lock(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, alone: bool) -> None:
-    strength = "update" if alone else "share"
+    strength: Literal["share", "update"] = "update" if alone else "share"
     if not await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength=strength):
         raise RagNotFound("There is no such RAG.")
 
@@ -321,7 +324,7 @@ async def _full(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
     return _with(rag, first=first, tally=tallies.get(rag_id))
 
 
-def _with(rag: Rag, *, first: "list[Source]", tally: sources.Tally | None) -> Rag:
+def _with(rag: Rag, *, first: Sequence[Source], tally: sources.Tally | None) -> Rag:
     changed = max(rag.updated_at, tally.updated_at) if tally and tally.updated_at else None
     return msgspec.structs.replace(
         rag,

@@ -5,14 +5,14 @@ tells a caller all that is wrong. What the fields mean is checked by the verbs.
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin
-from uuid import UUID
 
 import msgspec
 
 from engine.api.edge import refusal, refused
-from engine.errors import BodyTooLarge, Detail, InvalidRequest
+from engine.errors import BodyTooLarge, Detail
 
 S = TypeVar("S", bound=msgspec.Struct)
 DETAILS_MAX = 100
@@ -49,43 +49,71 @@ def from_json(body: bytes, kind: type[S]) -> S:
     return _checked(fields, kind, repeated=_repeated_keys(body) if body else ())
 
 
-def from_form(fields: Mapping[str, Any], kind: type[S]) -> S:
-    """A struct from form fields, numbers given as text. Raises InvalidRequest, as from_json."""
-    return _checked(fields, kind, repeated=())
+def from_form(
+    fields: Mapping[str, list[str]], kind: type[S], *, details: tuple[Detail, ...] = ()
+) -> S:
+    """A struct from form fields, numbers given as text; `details` is what was found before.
+
+    A list field may be repeated, hold one item a line, or a JSON array. Raises InvalidRequest, as
+    from_json.
+    """
+    lists = {f.encode_name for f in msgspec.structs.fields(kind) if _item_kind(f.type)}
+    values = {k: _listed(v) if k in lists else v[0] for k, v in fields.items()}
+    repeated = tuple(k for k, v in fields.items() if k not in lists and len(v) > 1)
+    return _checked(values, kind, repeated=repeated, details=details)
+
+
+def _listed(texts: list[str]) -> list[str] | str:
+    items: list[str] = []
+    for text in texts:
+        if text.lstrip().startswith("["):
+            try:
+                items += msgspec.json.decode(text, type=list[str])
+            except _FAULTS:
+                return text
+        else:
+            items += [line.strip() for line in text.splitlines() if line.strip()]
+    return items
 
 
 def _repeated_keys(body: bytes) -> tuple[str, ...]:
     # The standard decoder is the one that shows repeated keys; "last one wins" hides mistakes.
-    seen: list[list[str]] = []
+    outermost: list[str] = []
 
     def keep(pairs: list[tuple[str, object]]) -> None:
-        seen.append([key for key, _ in pairs])
+        outermost[:] = [key for key, _ in pairs]
 
     try:
         json.loads(body, object_pairs_hook=keep, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
         raise refused("body", "must be a JSON object") from error
-    keys = seen[-1]
-    return tuple(sorted({key for key in keys if keys.count(key) > 1}))
+    return tuple(key for key, times in Counter(outermost).items() if times > 1)
 
 
-def _checked(fields: Mapping[str, Any], kind: type[S], *, repeated: tuple[str, ...]) -> S:
-    details = [Detail(field=key, issue="is given more than once") for key in repeated]
+def _checked(
+    fields: Mapping[str, Any],
+    kind: type[S],
+    *,
+    repeated: tuple[str, ...],
+    details: tuple[Detail, ...] = (),
+) -> S:
+    found = [*details]
+    found += [Detail(field=key[:100], issue="is given more than once") for key in repeated]
     values: dict[str, object] = {}
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name, given in fields.items():
         if name in known:
             values[known[name].name], faults = _value(name, given, known[name].type)
-            details += faults
+            found += faults
         else:
-            details.append(Detail(field=name[:100], issue="is not a field of this request"))
-    details += [
+            found.append(Detail(field=name[:100], issue="is not a field of this request"))
+    found += [
         Detail(field=name, issue="is required")
         for name, field in known.items()
         if field.required and name not in fields
     ]
-    if details:
-        raise refusal(tuple(details[:DETAILS_MAX]))
+    if found:
+        raise refusal(tuple(found[:DETAILS_MAX]))
     return kind(**values)
 
 
@@ -150,15 +178,3 @@ def require_json(content_type: str, *, or_form: bool) -> None:
     if not is_json(content_type):
         also = " or multipart/form-data" if or_form else ""
         raise refused("Content-Type", f"must be application/json{also}")
-
-
-__all__ = [
-    "InvalidRequest",
-    "from_form",
-    "from_json",
-    "is_json",
-    "limited",
-    "read_limited",
-    "require_json",
-]
-_ = UUID

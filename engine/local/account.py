@@ -131,7 +131,12 @@ def account_of(folder: Path) -> Account:
     found = folder.stat()
     if found.st_uid == os.geteuid() and found.st_uid != 0:
         return Account()
-    if os.geteuid() != 0 or found.st_uid == 0:
+    if found.st_uid == 0 and os.geteuid() == 0:
+        raise LocalError(
+            f"The folder {folder} belongs to root, and PostgreSQL cannot run as root: "
+            "give it with all it contains to another user, or choose another data folder."
+        )
+    if os.geteuid() != 0:
         raise LocalError(
             f"The folder {folder} belongs to user {found.st_uid}: "
             "start the engine as the user who made it, or choose another data folder."

@@ -41,11 +41,11 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# For tests: a crash of the machine may lose everything, a crash of the server nothing.
-NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+# For tests: a crash of the machine may lose everything, a crash of the server nothing. That is why
+# synchronous_commit stays on; without fsync it costs one write to the page cache.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 ROLE_AND_DATABASE = (
-    f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER CREATEROLE\n"
-    f"CREATE DATABASE {DATABASE} OWNER {ROLE}\n"
+    f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER CREATEROLE\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
 )
 # Not a trusted extension: only the superuser can create and update it.
 CREATE_VECTOR = "CREATE EXTENSION vector\n"
@@ -55,9 +55,9 @@ UPDATE_VECTOR = "ALTER EXTENSION vector UPDATE\n"
 class Postgres(msgspec.Struct, frozen=True, kw_only=True):
     """Where one database server has its things. `mark` is the name that its processes carry."""
 
+    data_dir: Path
     services: Path
     sockets: Path
-    log: Path
     bin: Path
     account: Account
     mark: str
@@ -87,7 +87,7 @@ class Postgres(msgspec.Struct, frozen=True, kw_only=True):
             name="PostgreSQL",
             arguments=tuple(arguments),
             executable=program,
-            log=self.log,
+            log=self.data_dir / "postgres.log",
             account=self.account,
             leader=re.compile(leader, re.DOTALL),
             member=re.compile(rf"{leader}|postgres: {self.mark}: ", re.DOTALL),
@@ -162,7 +162,8 @@ class Postgres(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _vector_marker(self) -> Path:
-        return self.services / "vector.version"
+        # Written by the engine's user, so not in the folder of the servers' user.
+        return self.data_dir / "vector.version"
 
     def _vector_version(self) -> str:
         control = self.bin.parent / "share" / "postgresql" / "extension" / "vector.control"

@@ -133,14 +133,39 @@ class LocalServices:
             self._lock.extend(folder)
         self._folder = folder
         self._sockets = socket_folder(folder, account=account)
-        postgres, redis = self._wanted
-        if postgres:
-            self._add_postgres(data_dir, folder=folder, account=account)
-        if redis:
-            self._add_redis(data_dir, folder=folder, account=account)
-        self._services = self._addresses()
+        self._services = self._prepare(data_dir, folder=folder, account=account)
 
-    def _add_postgres(self, data_dir: Path, *, folder: Path, account: Account) -> None: ...
+    def _prepare(self, data_dir: Path, *, folder: Path, account: Account) -> Services:
+        """Say what is to be started; nothing runs yet."""
+        postgres_wanted, redis_wanted = self._wanted
+        sockets = self._sockets or folder
+        mark = mark_of(folder)
+        database_url = admin_url = redis_url = ""
+        if postgres_wanted:
+            postgres = Postgres(
+                data_dir=data_dir,
+                services=folder,
+                sockets=sockets,
+                bin=postgres_bin(account),
+                account=account,
+                mark=mark,
+                durable=self._durable,
+            )
+            self._postgres = (postgres, Server(postgres.launch()))
+            database_url = postgres.url(role=ROLE, database=DATABASE)
+            admin_url = postgres.url(role=SUPERUSER, database=SUPERUSER)
+        if redis_wanted:
+            redis = Redis(
+                services=folder,
+                sockets=sockets,
+                log=data_dir / "redis.log",
+                program=redis_server(account),
+                account=account,
+                mark=mark,
+            )
+            self._redis = Server(redis.launch())
+            redis_url = redis.url
+        return Services(database_url=database_url, admin_url=admin_url, redis_url=redis_url)
 
     def _start_postgres(self) -> None:
         if self._postgres is None or self._postgres[1].pid:

@@ -35,12 +35,15 @@ async def lock(tx: Tx, *, customer_id: CustomerId, sha256: bytes) -> bool:
 
 
 async def unused(tx: Tx, *, age_s: float, limit: int) -> list[Blob]:
-    """Rows that nothing refers to, untouched for `age_s`, locked; busy ones are passed over."""
+    """Rows that nothing refers to, untouched for `age_s` (or of a closed customer), locked; busy
+    ones are passed over."""
     return await tx.all(
         Blob,
         """
         SELECT b.customer_id, b.sha256 FROM blobs b
-        WHERE b.touched_at < now() - make_interval(secs => %(age_s)s)
+        WHERE (b.touched_at < now() - make_interval(secs => %(age_s)s)
+               OR EXISTS (SELECT FROM customers c
+                          WHERE c.id = b.customer_id AND c.deleted_at IS NOT NULL))
           AND NOT EXISTS (SELECT FROM files f
                           WHERE f.customer_id = b.customer_id AND f.sha256 = b.sha256)
           AND NOT EXISTS (SELECT FROM documents d
@@ -49,16 +52,6 @@ async def unused(tx: Tx, *, age_s: float, limit: int) -> list[Blob]:
         FOR UPDATE SKIP LOCKED
         """,
         {"age_s": age_s, "limit": limit},
-    )
-
-
-async def of_customer(tx: Tx, *, customer_id: CustomerId, limit: int) -> list[Blob]:
-    """Some rows of a customer whose other rows are gone already, locked."""
-    return await tx.all(
-        Blob,
-        "SELECT customer_id, sha256 FROM blobs WHERE customer_id = %(customer_id)s"
-        " LIMIT %(limit)s FOR UPDATE",
-        {"customer_id": customer_id, "limit": limit},
     )
 
 

@@ -53,47 +53,38 @@ async def insert(
     keys: Sequence[bytes],
     vectors: Vectors,
 ) -> None:
-    """Binary COPY of one batch; `vectors` is (len(passages), dimensions), L2-normalised."""
+    """One batch in one round trip; `vectors` is (len(passages), dimensions), L2-normalised.
+
+    A pipeline of INSERTs, because COPY is refused to a role under row-level security.
+    """
     await register_vector_async(tx.connection)
-    await tx.copy(
-        "COPY chunks (index_id, generation, ordinal, customer_id, rag_id, source_id, profile_id,"
-        " start_offset, end_offset, page, tokens, headings, text, embedding_key, embedding)"
-        " FROM STDIN (FORMAT BINARY)",
+    await tx.many(
+        """
+        INSERT INTO chunks (index_id, generation, ordinal, customer_id, rag_id, source_id,
+                            profile_id, start_offset, end_offset, page, tokens, headings, text,
+                            embedding_key, embedding)
+        VALUES (%(index_id)s, %(generation)s, %(ordinal)s, %(customer_id)s, %(rag_id)s,
+                %(source_id)s, %(profile_id)s, %(start)s, %(end)s, %(page)s, %(tokens)s,
+                %(headings)s, %(text)s, %(embedding_key)s, %(embedding)b)
+        """,
         [
-            "uuid",
-            "int4",
-            "int4",
-            "uuid",
-            "uuid",
-            "uuid",
-            "uuid",
-            "int4",
-            "int4",
-            "int4",
-            "int4",
-            "text[]",
-            "text",
-            "bytea",
-            "halfvec",
-        ],
-        [
-            (
-                claim.id,
-                claim.generation,
-                passage.ordinal,
-                claim.customer_id,
-                claim.rag_id,
-                claim.source_id,
-                claim.profile_id,
-                passage.start,
-                passage.end,
-                passage.page,
-                passage.tokens,
-                list(passage.headings),
-                passage.text,
-                key,
-                HalfVector(vector),
-            )
+            {
+                "index_id": claim.id,
+                "generation": claim.generation,
+                "ordinal": passage.ordinal,
+                "customer_id": claim.customer_id,
+                "rag_id": claim.rag_id,
+                "source_id": claim.source_id,
+                "profile_id": claim.profile_id,
+                "start": passage.start,
+                "end": passage.end,
+                "page": passage.page,
+                "tokens": passage.tokens,
+                "headings": list(passage.headings),
+                "text": passage.text,
+                "embedding_key": key,
+                "embedding": HalfVector(vector),
+            }
             for passage, key, vector in zip(passages, keys, vectors, strict=True)
         ],
     )

@@ -50,10 +50,6 @@ async def mark_deleted(tx: Tx, *, customer_id: CustomerId) -> bool:
     )
 
 
-async def delete(tx: Tx, *, customer_id: CustomerId) -> None:
-    await tx.run("DELETE FROM customers WHERE id = %(customer_id)s", {"customer_id": customer_id})
-
-
 async def usage(tx: Tx, *, customer_id: CustomerId) -> Usage:
     usage = await tx.one(
         Usage,

@@ -56,14 +56,10 @@ class Tx:
         row = await (await self.connection.execute(query, params)).fetchone()
         return None if row is None else msgspec.convert(next(iter(row.values())), kind | None)
 
-    async def copy(
-        self, query: LiteralString, types: Sequence[str], rows: Sequence[Sequence[Any]]
-    ) -> None:
-        """Binary COPY of `rows` in one round trip."""
-        async with self.connection.cursor() as cursor, cursor.copy(query) as copy:
-            copy.set_types(types)
-            for row in rows:
-                await copy.write_row(row)
+    async def many(self, query: LiteralString, rows: Sequence[Params]) -> None:
+        """The same statement for each of `rows`, pipelined into one round trip."""
+        async with self.connection.cursor() as cursor:
+            await cursor.executemany(query, rows)
 
 
 class Database:

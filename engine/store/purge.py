@@ -10,12 +10,18 @@ import msgspec
 from engine.models import CustomerId, Failure
 from engine.store.database import Tx
 
-LOCK = 7_261_043_002  # the advisory lock of the one sweep at work
-
 
 async def sole(tx: Tx) -> bool:
-    """Take the sweep's lock for this connection; False while another process has it."""
+    """Take the sweep's lock for this connection; False while another process has it.
+
+    The number is an arbitrary key that only this program uses.
+    """
     return await tx.value(bool, "SELECT pg_try_advisory_lock(7261043002)") or False
+
+
+async def alive(tx: Tx) -> None:
+    """Raises DatabaseUnavailable when the connection that holds the lock is gone."""
+    await tx.run("SELECT 1")
 
 
 async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
@@ -229,6 +235,21 @@ async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
     )
     assert receipt
     return receipt
+
+
+async def delete_customers(tx: Tx, *, limit: int) -> int:
+    """Closed customers of which no row is left."""
+    return await tx.run(
+        """
+        DELETE FROM customers c WHERE c.deleted_at IS NOT NULL
+          AND NOT EXISTS (SELECT FROM rags WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM files WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
+          AND c.id IN (SELECT id FROM customers WHERE deleted_at IS NOT NULL LIMIT %(limit)s)
+        """,
+        {"limit": limit},
+    )
 
 
 async def close_customer(tx: Tx, *, customer_id: CustomerId) -> None:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from engine.models import Cursor, CustomerId, Noun, ProfileId, Rag, RagId
+from engine.store.claims import ClaimedIndex
 from engine.store.database import Tx
 from engine.store.paging import bounds
 
@@ -151,4 +152,14 @@ async def mark_deleted(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Non
         "UPDATE rags SET deleted_at = now() WHERE customer_id = %(customer_id)s"
         " AND id = %(rag_id)s",
         {"customer_id": customer_id, "rag_id": rag_id},
+    )
+
+
+async def profile_of_index(tx: Tx, *, claim: ClaimedIndex) -> Profile | None:
+    """The profile that a claimed index is made under."""
+    return await tx.one(
+        Profile,
+        "SELECT id, embedding_model, chunk_tokens, chunk_overlap_tokens FROM profiles"
+        " WHERE id = %(profile_id)s AND customer_id = %(customer_id)s",
+        {"profile_id": claim.profile_id, "customer_id": claim.customer_id},
     )

@@ -42,9 +42,9 @@ async def leave(tx: Tx, *, worker_id: WorkerId) -> None:
     await tx.run("DELETE FROM workers WHERE id = %(id)s", {"id": worker_id})
 
 
-async def forget_silent(tx: Tx, *, silent_s: float) -> None:
+async def forget_silent(tx: Tx, *, silent_s: float) -> int:
     """Rows of processes that went without a word."""
-    await tx.run(
+    return await tx.run(
         "DELETE FROM workers WHERE heartbeat_at < now() - make_interval(secs => %(silent_s)s)",
         {"silent_s": silent_s},
     )

@@ -1,0 +1,151 @@
+"""One authenticated request as handlers see it: who calls, the verbs, and the decoded parts.
+
+Everything a handler decodes goes through here; what the values mean is checked by the verbs.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State as AppState
+
+from engine.access import Access
+from engine.api import edge
+from engine.api.body import from_form, from_json, limited, read_limited, require_json
+from engine.api.form import FormRules, is_form, read_form
+from engine.config import Limits, Settings
+from engine.documents import Documents
+from engine.errors import Detail
+from engine.files import Files
+from engine.health import Health
+from engine.models import Cursor, CustomerId, Page, Upload
+from engine.rags import Rags
+from engine.search import Search
+
+HttpRequest = Request[Any, Any, AppState]
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Verbs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the doors may call; made once by the composition root."""
+
+    access: Access
+    files: Files
+    rags: Rags
+    documents: Documents
+    search: Search
+    health: Health
+
+
+class Call:
+    """A request whose caller is known."""
+
+    def __init__(
+        self, *, request: HttpRequest, customer_id: CustomerId, verbs: Verbs, settings: Settings
+    ) -> None:
+        self.request = request
+        self.customer_id = customer_id
+        self.verbs = verbs
+        self.limits: Limits = settings.limits
+        self.base_url = settings.base_url
+
+    def query(self, name: str) -> str | None:
+        """A query parameter. Raises InvalidRequest when it is given more than once."""
+        return edge.single(self.request.query_params.getall(name, []), field=name)
+
+    def page_size(self) -> int:
+        return edge.page_size_of(self.query("page_size"), page_size_max=self.limits.page_size_max)
+
+    def time_cursor(self) -> Cursor | None:
+        return edge.time_cursor(self.query("page_token"))
+
+    def position_cursor(self) -> Cursor | None:
+        return edge.position_cursor(self.query("page_token"))
+
+    def next_page_token(self, page: Page[Any]) -> str:
+        return edge.page_token(page.next)
+
+    def header(self, name: str) -> str:
+        return self.request.headers.get(name, "")
+
+    def id(self, name: str) -> UUID:
+        """A path parameter as a UUID. Raises InvalidRequest naming it."""
+        return edge.id_of(self.request.path_params[name], field=name)
+
+    @property
+    def content_type(self) -> str:
+        return self.header("content-type")
+
+    async def json(self, kind: type[S], *, or_form: bool = False) -> S:
+        """The JSON body. Raises InvalidRequest, BodyTooLarge."""
+        require_json(self.content_type, or_form=or_form)
+        body = await read_limited(self._chunks(), bytes_max=self.limits.json_bytes_max)
+        return from_json(body, kind)
+
+    async def json_or_form(self, kind: type[S]) -> tuple[S, tuple[Upload, ...]]:
+        """A JSON body, or a form with any number of `files`, which go to storage as they arrive."""
+        if not is_form(self.content_type):
+            return await self.json(kind, or_form=True), ()
+        return await self.form(
+            kind, file_field="files", files_max=self.limits.request_sources_max, required=False
+        )
+
+    async def form(
+        self, kind: type[S], *, file_field: str, files_max: int, required: bool
+    ) -> tuple[S, tuple[Upload, ...]]:
+        """A form's text fields and files. Raises InvalidRequest and the errors of limits."""
+        if not is_form(self.content_type):
+            raise edge.refused("Content-Type", "must be multipart/form-data")
+        form = await read_form(
+            limited(self._chunks(), bytes_max=self.limits.request_bytes_max),
+            content_type=self.content_type,
+            rules=FormRules(
+                file_field=file_field,
+                files_max=files_max,
+                text_bytes_max=self.limits.json_bytes_max,
+            ),
+            receive=self._receive,
+        )
+        missing = required and not form.uploads and not form.details
+        if missing:
+            form.details.append(Detail(field=file_field, issue="is required"))
+        return from_form(form.texts, kind, details=tuple(form.details)), tuple(form.uploads)
+
+    async def _receive(
+        self, filename: str, media_type: str, chunks: AsyncIterator[bytes]
+    ) -> Upload:
+        return await self.verbs.files.receive(
+            self.customer_id, chunks, filename=filename, media_type=media_type
+        )
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises InvalidRequest when the caller goes away meanwhile."""
+        while True:
+            event = await self.request.receive()
+            if event["type"] != "http.request":
+                raise edge.refused("body", "ended before it was complete")
+            if event["body"]:
+                yield event["body"]
+            if not event["more_body"]:
+                return
+
+
+async def called(request: HttpRequest) -> Call:
+    """Make out the caller. Raises Unauthenticated, InvalidRequest for what is not supported."""
+    verbs: Verbs = request.app.state.verbs
+    path = request.scope["path"]
+    accesskey = None
+    if edge.is_legacy(path):
+        accesskey = edge.single(request.query_params.getall("accesskey", []), field="accesskey")
+    token = edge.token_of(headers=request.headers, path=path, accesskey=accesskey)
+    customer_id = await verbs.access.authenticate(token)
+    if "idempotency-key" in request.headers:
+        raise edge.refused("Idempotency-Key", "is not supported yet")
+    return Call(
+        request=request,
+        customer_id=customer_id,
+        verbs=verbs,
+        settings=request.app.state.settings,
+    )

@@ -1,0 +1,41 @@
+"""/rags/{id}/query."""
+
+from litestar import Response, post
+
+from engine import errors
+from engine.api.call import Call
+from engine.api.native import translate, wire
+from engine.api.native.endpoint import described, ok
+from engine.models import RagId, SourceId
+
+
+@post(
+    "/rags/{id:str}/query",
+    status_code=200,
+    opt=described(
+        "Find the passages of a RAG that answer a question, best first",
+        tag="query",
+        body=wire.Query,
+        answer=wire.Hits,
+        raises=(
+            errors.RagNotFound,
+            errors.RagNotReady,
+            errors.BodyTooLarge,
+            errors.ModelUnavailable,
+        ),
+    ),
+)
+async def query_rag(call: Call) -> Response[bytes]:
+    rag_id = RagId(call.id("id"))
+    body = await call.json(wire.Query)
+    hits = await call.verbs.search.query(
+        call.customer_id,
+        rag_id,
+        query=body.query,
+        top_k=body.top_k,
+        source_ids=tuple(SourceId(each) for each in body.source_ids),
+    )
+    return ok(wire.Hits(results=tuple(translate.hit(each) for each in hits)))
+
+
+HANDLERS = (query_rag,)

@@ -1,0 +1,142 @@
+"""Nouns into the shapes of this door. Pure; the shapes are in wire.py."""
+
+from datetime import UTC, datetime
+
+from engine import models
+from engine.api.native import wire
+
+
+def time_text(at: datetime) -> str:
+    """UTC with six digits and Z, at any microsecond."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
+
+
+def rag(noun: models.Rag) -> wire.Rag:
+    return wire.Rag(
+        id=noun.id,
+        customer_id=noun.customer_id,
+        name=noun.name,
+        description=noun.description,
+        status=models.rag_status(noun.counts),
+        sources=tuple(source(each) for each in noun.sources),
+        embedding_model=noun.embedding_model,
+        chunk_tokens=noun.chunk_tokens,
+        chunk_overlap_tokens=noun.chunk_overlap_tokens,
+        source_counts=_counts(noun.counts),
+        tm_create=time_text(noun.created_at),
+        tm_update=time_text(noun.updated_at),
+    )
+
+
+def _counts(counts: models.Counts) -> wire.SourceCounts:
+    return wire.SourceCounts(
+        pending=counts.pending,
+        processing=counts.processing,
+        ready=counts.ready,
+        error=counts.error,
+        total=counts.total,
+    )
+
+
+def source(noun: models.Source, *, queue_position: int | None = None) -> wire.Source:
+    return wire.Source(
+        id=noun.id,
+        customer_id=noun.customer_id,
+        storage_file_id=wire.present(noun.file_id),
+        source_url=wire.present(noun.url),
+        name=noun.name,
+        status=noun.state,
+        status_message=models.status_message(noun),
+        error=wire.present(_failure(noun.failure)),
+        progress=wire.Progress(
+            stage=noun.stage.value if noun.stage else "",
+            done=noun.done,
+            total=noun.total,
+            queue_position=wire.present(queue_position),
+        ),
+        coverage=wire.present(_coverage(noun.coverage)),
+        chunk_count=noun.chunk_count,
+        attempt=noun.attempt,
+        next_attempt_at=wire.present(time_text(noun.due_at) if noun.due_at else None),
+        tm_create=time_text(noun.created_at),
+        tm_update=time_text(noun.updated_at),
+    )
+
+
+def _failure(noun: models.Failure | None) -> wire.Failure | None:
+    if noun is None:
+        return None
+    return wire.Failure(
+        code=noun.code, message=noun.message, retryable=noun.retryable, remedy=noun.remedy
+    )
+
+
+def _coverage(noun: models.Coverage | None) -> wire.Coverage | None:
+    if noun is None:
+        return None
+    return wire.Coverage(
+        characters=noun.characters,
+        tables=noun.tables,
+        warnings=tuple(wire.Warned(code=each.code, message=each.message) for each in noun.warnings),
+        pages_total=wire.present(noun.pages_total),
+        pages_with_text=wire.present(noun.pages_with_text),
+    )
+
+
+def file(noun: models.File, *, base_url: str) -> wire.File:
+    return wire.File(
+        id=noun.id,
+        customer_id=noun.customer_id,
+        type=noun.type,
+        name=noun.name,
+        filename=noun.filename,
+        filesize=noun.file_bytes,
+        media_type=noun.media_type,
+        sha256=noun.sha256.hex(),
+        uri_download=f"{base_url}/storage_files/{noun.id}/file",
+        tm_create=time_text(noun.created_at),
+        tm_update=time_text(noun.updated_at),
+    )
+
+
+def chunk(noun: models.Chunk) -> wire.Chunk:
+    return wire.Chunk(
+        id=noun.id,
+        ordinal=noun.ordinal,
+        text=noun.text,
+        start=noun.start,
+        end=noun.end,
+        page=wire.present(noun.page),
+        headings=noun.headings,
+        tokens=noun.tokens,
+    )
+
+
+def hit(noun: models.Hit) -> wire.Hit:
+    return wire.Hit(
+        chunk_id=noun.chunk_id,
+        source_id=noun.source_id,
+        text=noun.text,
+        score=noun.score,
+        scores=wire.Scores(dense=wire.present(noun.dense)),
+        start=noun.start,
+        end=noun.end,
+        page=wire.present(noun.page),
+        headings=noun.headings,
+        source=wire.HitSource(
+            name=noun.source_name,
+            storage_file_id=wire.present(noun.file_id),
+            source_url=wire.present(noun.url),
+        ),
+    )
+
+
+def access_key(noun: models.AccessKey, *, token: str | None = None) -> wire.AccessKey:
+    return wire.AccessKey(
+        id=noun.id,
+        name=noun.name,
+        prefix=noun.prefix,
+        token=wire.present(token),
+        tm_create=time_text(noun.created_at),
+        tm_expire=wire.present(time_text(noun.expires_at) if noun.expires_at else None),
+    )

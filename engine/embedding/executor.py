@@ -1,0 +1,38 @@
+"""The embedder for async callers: the same calls, in one thread of its own."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from engine.embedding.embedder import Embedder, Vectors
+
+
+class AsyncEmbedder:
+    """One call at a time, in order; the event loop stays free, and so does the interpreter lock.
+
+    A caller that is cancelled gives up its answer; a call that has begun runs to its end.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self.spec = embedder.spec
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed")
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """See Embedder.embed."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.embedder.embed, texts)
+
+    async def embed_query(self, text: str) -> Vectors:
+        """See Embedder.embed_query."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.embedder.embed_query, text)
+
+    async def warm_up(self) -> None:
+        """See Embedder.warm_up."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self.embedder.warm_up)
+
+    def close(self) -> None:
+        """Drop what waits and do not wait for what runs. A second call does nothing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.embedding import open_embedder
+from engine.errors import ModelUnavailable
+
+WORDS = st.sampled_from(["page", "table", "refund", "naïve", "日本", "x", "policy", "callers"])
+
+
+def cosines(left, right):
+    return np.sum(np.asarray(left) * np.asarray(right), axis=-1)
+
+
+def test_vectors_are_float32_of_length_one(embedder):
+    vectors = embedder.embed(["one", "two words", ""])
+    assert (vectors.shape, vectors.dtype) == ((3, 384), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_no_texts_make_no_vectors(embedder):
+    assert embedder.embed([]).shape == (0, 384)
+
+
+@settings(deadline=None, max_examples=20)
+@given(texts=st.lists(st.lists(WORDS, min_size=1, max_size=60).map(" ".join), max_size=12))
+def test_vectors_come_in_the_order_of_the_texts(embedder, texts):
+    alone = [embedder.embed([text])[0] for text in texts]
+    together = embedder.embed(texts)
+    # int8 scales each batch as a whole, so company moves a vector a little; strangers are far off.
+    assert len(together) == len(texts)
+    assert all(float(one @ other) > 0.97 for one, other in zip(together, alone, strict=True))
+
+
+def test_the_model_never_sees_more_tokens_than_the_budget(embedder, spec, models_path):
+    small = open_embedder(spec, models_path=models_path, batch_tokens=300)
+    areas = []
+    run = small._model.model.onnx_embed
+
+    def recorded(documents, **options):
+        output = run(documents, **options)
+        areas.append(output.input_ids.size)
+        return output
+
+    small._model.model.onnx_embed = recorded
+    texts = ["word " * length for length in (1, 200, 3, 90, 90, 90, 40, 298, 5, 1)]
+    small.embed(texts)
+    assert max(areas) <= 300
+    assert len(areas) < len(texts)
+
+
+def test_of_a_very_long_text_the_beginning_counts(embedder):
+    head = "the beginning of it " * 100
+    long = embedder.embed([head + "and then another thing " * 1_000_000])
+    short = embedder.embed([head])
+    np.testing.assert_allclose(long, short, atol=1e-6)
+
+
+def test_a_question_finds_the_passage_that_answers_it(embedder):
+    passages = [
+        "Money is given back within thirty days of the purchase.",
+        "Our offices are closed on public holidays.",
+        "The database stores each table in pages.",
+    ]
+    question = embedder.embed_query("Can I get a refund?")
+    assert question.shape == (384,)
+    assert int(np.argmax(cosines(embedder.embed(passages), question))) == 0
+
+
+def test_a_query_has_the_vector_that_the_same_passage_has(embedder):
+    text = "Where is the refund policy?"
+    np.testing.assert_allclose(embedder.embed_query(text), embedder.embed([text])[0], atol=1e-6)
+
+
+def test_a_missing_model_is_an_error_that_says_what_to_do(spec, tmp_path):
+    with pytest.raises(ModelUnavailable, match=f"Run `rag-engine models pull {spec.name}`"):
+        open_embedder(spec, models_path=tmp_path, batch_tokens=1024)

@@ -1,0 +1,32 @@
+import pytest
+
+from engine.config import Settings
+from engine.embedding import Registry
+from engine.embedding.registry import MINILM
+from engine.errors import InvalidRequest
+
+
+def test_the_default_is_the_model_that_needs_no_hub():
+    registry = Registry.from_settings(Settings())
+    assert registry.default is MINILM
+    assert registry.default_name == MINILM.name
+    assert (MINILM.dimensions, MINILM.tokens_max) == (384, 256)
+
+
+def test_an_unknown_name_is_refused_naming_the_field():
+    with pytest.raises(InvalidRequest, match="'nobody/knows-it' is not known") as refused:
+        Registry.from_settings(Settings()).get("nobody/knows-it")
+    assert [detail.field for detail in refused.value.details] == ["embedding_model"]
+
+
+def test_a_model_of_fastembed_can_be_chosen_by_its_name():
+    spec = Registry.from_settings(Settings()).get("BAAI/bge-small-en-v1.5")
+    assert (spec.dimensions, spec.tokens_max, spec.weights) == (384, 512, None)
+
+
+def test_the_list_names_each_model_once_with_what_a_table_needs():
+    specs = Registry.from_settings(Settings()).specs()
+    names = [spec.name for spec in specs]
+    assert names[0] == MINILM.name
+    assert len(names) == len(set(names)) > 20
+    assert all(spec.dimensions > 0 and spec.tokens_max > 0 and spec.license for spec in specs)

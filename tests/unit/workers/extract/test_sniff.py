@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UnsupportedFormat
+from workers.extract.sniff import Format, is_pdf, refuse_binary, text_format
+from workers.shapes import Fetched
+
+PAGE = (
+    "\ufeff<?xml version='1.0'?>\n<!-- a --><!-- b -->\n<!DOCTYPE html><html><body>x</body></html>"
+)
+
+
+def claimed(*, filename="", media_type="", final_url=""):
+    return Fetched(
+        path=Path("x"),
+        byte_count=1,
+        sha256=b"",
+        filename=filename,
+        media_type=media_type,
+        final_url=final_url,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "claims", "expected"),
+    [
+        (PAGE, {"filename": "a.txt", "media_type": "text/plain"}, Format.HTML),
+        (PAGE, {"filename": "a.md", "media_type": "text/markdown"}, Format.HTML),
+        ("Hi <b>you</b>", {"filename": "x.php", "media_type": "text/html"}, Format.HTML),
+        ("Hi <b>you</b>", {"filename": "x.html"}, Format.HTML),
+        ("no tags at all", {"filename": "x", "media_type": "text/html"}, Format.PLAIN),
+        ("# a\n\ntext", {"filename": "a.md", "media_type": "text/html"}, Format.MARKDOWN),
+        ("<div align='center'>\n# a", {"filename": "README.md"}, Format.MARKDOWN),
+        ("<div>a</div>", {"media_type": "text/plain"}, Format.HTML),
+        ("# a\n\ntext", {"filename": "a.md", "media_type": "text/plain"}, Format.MARKDOWN),
+        ("# a\n- b", {"filename": "a.txt"}, Format.PLAIN),
+        ("# a\n\n- b\n- c", {"media_type": "text/plain"}, Format.MARKDOWN),
+        ("a,b\n1,2", {"media_type": "text/csv"}, Format.CSV),
+        ("a,b\n1,2", {"filename": "a.CSV", "media_type": "text/plain"}, Format.CSV),
+        ("a\tb", {"filename": "a.tsv"}, Format.TSV),
+        ("{}", {"media_type": "application/vnd.api+json"}, Format.JSON),
+        ('{"a": [1,2]}', {}, Format.JSON),
+        ('{"a": "' + "x" * 20_000, {}, Format.JSON),
+        ("{not json}", {}, Format.PLAIN),
+        ("a: 1", {"final_url": "https://x.org/a.yaml?b=c.html"}, Format.YAML),
+        ("<?php echo 1;", {"filename": "a.php"}, Format.CODE),
+        ("<?xml version='1.0'?><a/>", {}, Format.XML),
+        ("print(1)", {"media_type": "text/x-python"}, Format.CODE),
+        ("all: x", {"filename": "Makefile"}, Format.CODE),
+        ("plain words", {"filename": "a.pdf", "media_type": "application/pdf"}, Format.PLAIN),
+        ("plain words", {"media_type": "application/octet-stream"}, Format.PLAIN),
+    ],
+)
+def test_content_then_type_then_extension_decide(text, claims, expected):
+    assert text_format(text, fetched=claimed(**claims)) is expected
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"PK\x03\x04" + b"\x00" * 26 + b"word/document.xml", "Word"),
+        (b"PK\x03\x04" + b"\x00" * 26 + b"mimetypeapplication/epub+zip", "EPUB"),
+        (b"PK\x03\x04rest", "ZIP"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"ID3\x04", "MP3"),
+        (b"RIFF\x00\x00\x00\x00WAVE", "WAV"),
+        (b"\x00\x00\x00\x20ftypisom", "MP4"),
+        (b"{\\rtf1", "RTF"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\x7fELF", "program"),
+        (b"a" * 257 + b"ustar", "tar"),
+        (bytes(range(256)) * 4, "binary"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_its_name(head, name):
+    with pytest.raises(UnsupportedFormat, match=name) as caught:
+        refuse_binary(head)
+    assert caught.value.code == "unsupported_format"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"plain",
+        b"one NUL \x00 in an otherwise fine text",
+        b"BM is how this sentence begins",
+        b"MZ too",
+        "grüße".encode("utf-16"),
+        "wide enough".encode("utf-16-le"),
+        b"\x1b[31mcoloured log\x1b[0m\n",
+    ],
+)
+def test_text_is_not_refused(head):
+    refuse_binary(head)
+
+
+def test_a_pdf_may_begin_late():
+    assert is_pdf(b"\r\n" * 100 + b"%PDF-1.7")
+    assert not is_pdf(b" " * 2_000 + b"%PDF-1.7")
+
+
+def test_many_comments_are_passed_in_linear_time():
+    text_format("<!-- a -->" * 800 + "x", fetched=claimed())

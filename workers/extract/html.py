@@ -1,0 +1,302 @@
+"""HTML to a document: the main content with its headings, lists, tables, code and links.
+
+trafilatura decides what is content and what is boilerplate; here its tree is laid out as text.
+The only module that touches lxml and trafilatura.
+"""
+
+import re
+from collections.abc import Iterator
+
+import trafilatura
+from lxml import etree
+from lxml import html as lxml_html
+
+from engine.errors import DocumentBroken, EmptyText
+from engine.models import Coverage, Document, Warned
+from workers.extract.canonical import Layout, canonical
+
+_TOO_DEEP = "Excessive depth"
+_DROPPED = (
+    "//script|//style|//noscript|//template|//nav|//body/footer|//comment()|//processing-instruction()"
+    "|//svg|//iframe|//button|//select|//textarea"
+)
+# Of a page shorter than this, what looks like a menu is more often the content.
+_SHORT_CHARACTERS = 3_000
+_BLANKS = re.compile(r"[ \t\n]+")
+_LINKED_SCHEMES = ("http:", "https:", "mailto:")
+_LISTS_DEPTH_MAX = 50
+
+# HTML in trafilatura's words, so that one renderer serves both.
+_WORDS = {f"h{level}": "head" for level in range(1, 7)} | {
+    "ul": "list",
+    "ol": "list",
+    "menu": "list",
+    "li": "item",
+    "tr": "row",
+    "td": "cell",
+    "th": "cell",
+    "pre": "code",
+    "blockquote": "quote",
+    "a": "ref",
+    "br": "lb",
+}
+_WRAPPERS = (
+    lxml_html.defs.block_tags
+    | {"article", "section", "main", "header", "footer", "aside", "hgroup"}
+    | {"figure", "figcaption", "details", "summary", "body", "comments"}
+) - {"p", "table", "del", "ins", *_WORDS}
+_BREAKING = _WRAPPERS | {"p", "item", "head", "row", "quote", "list", "table"}
+_BLOCKS = _WRAPPERS | {"head", "list", "table", "quote", "p"}
+
+
+def read_html(text: str, *, base_url: str, warnings: tuple[Warned, ...]) -> Document:
+    """The document of decoded HTML. `base_url` completes relative links; "" leaves them out.
+
+    Raises DocumentBroken when no tree can be made of it and EmptyText when it shows no text.
+    """
+    tree, too_deep = _parsed(text)
+    title, language = _title(tree), _language(tree)
+    _prepare(tree, base_url=base_url)
+    layout = _laid_out(tree)
+    if layout is None:
+        raise EmptyText("The page shows no text.")
+    if too_deep:
+        message = "Elements nested deeper than 256 levels were left out."
+        warnings = (*warnings, Warned(code="html_nested_too_deep", message=message))
+    return Document(
+        title=title,
+        text=layout.text,
+        blocks=tuple(layout.blocks),
+        media_type="text/html",
+        coverage=Coverage(
+            characters=layout.characters,
+            tables=sum(block.kind == "table" for block in layout.blocks),
+            warnings=warnings,
+        ),
+        language=language,
+    )
+
+
+def _parsed(text: str) -> tuple[etree._Element, bool]:
+    """The tree, and whether libxml2 dropped what was nested too deep for it."""
+    parser = lxml_html.HTMLParser(encoding="utf-8")
+    data = canonical(text).encode("utf-8")
+    if not data.strip():
+        raise EmptyText("The page shows no text.")
+    try:
+        tree = lxml_html.document_fromstring(data, parser=parser)
+    except (etree.ParserError, etree.XMLSyntaxError) as error:
+        raise DocumentBroken("The page cannot be read as HTML.") from error
+    return tree, any(_TOO_DEEP in entry.message for entry in parser.error_log)
+
+
+def _title(tree: etree._Element) -> str:
+    for path in (".//head/title", ".//title", ".//h1"):
+        found = tree.find(path)
+        if found is not None and (said := _squeezed("".join(found.itertext()))):
+            return said
+    return ""
+
+
+def _language(tree: etree._Element) -> str | None:
+    return (tree.get("lang") or "").strip()[:35] or None
+
+
+def _prepare(tree: etree._Element, *, base_url: str) -> None:
+    """Complete links, and drop menus: of a short page trafilatura would keep them."""
+    if base_url:
+        # Before trafilatura, which completes "../x" against the root of the site.
+        tree.make_links_absolute(base_url, handle_failures="ignore")
+    for dropped in tree.xpath(_DROPPED):
+        if dropped.getparent() is not None:
+            dropped.drop_tree()
+
+
+def _laid_out(tree: etree._Element) -> Layout | None:
+    """The main content, or the whole page where that is missing or has lost its structure."""
+    found = _main_content(tree)
+    if found and any(block.kind != "paragraph" for block in found.blocks):
+        return found
+    if found and found.characters > _SHORT_CHARACTERS:
+        return found
+    whole = _whole_page(tree)
+    kinds = {block.kind for block in whole.blocks}
+    if found and (whole.characters > _SHORT_CHARACTERS or kinds <= {"paragraph", "list"}):
+        return found
+    return whole if whole.blocks else None
+
+
+def _main_content(tree: etree._Element) -> Layout | None:
+    """None when trafilatura finds nothing worth keeping."""
+    found = trafilatura.bare_extraction(
+        tree,
+        favor_recall=True,
+        include_comments=False,
+        include_formatting=True,
+        include_links=True,
+        include_tables=True,
+        as_dict=False,
+    )
+    if found is None or isinstance(found, dict) or found.body is None:
+        return None
+    layout = Layout()
+    _Renderer(layout).flow(found.body)
+    return layout if layout.blocks else None
+
+
+def _whole_page(tree: etree._Element) -> Layout:
+    """All visible text of the body. Changes the tree's tags, so it comes last."""
+    body = tree.find(".//body")
+    body = tree if body is None else body
+    etree.strip_tags(body, "thead", "tbody", "tfoot", "colgroup")
+    for element in body.iter(etree.Element):
+        tag = element.tag
+        element.tag = _WORDS.get(tag, tag)
+        if element.tag == "head" or tag == "ol":
+            element.set("rend", tag)
+        elif tag == "th":
+            element.set("role", "head")
+        elif tag == "pre":
+            element.set("rend", "listing")
+        elif tag == "a":
+            element.set("target", element.get("href", ""))
+    layout = Layout()
+    _Renderer(layout).flow(body)
+    return layout
+
+
+def _squeezed(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip()
+
+
+class _Renderer:
+    """Lays trafilatura's elements out. Its vocabulary: head p list item table row cell code quote
+    ref hi lb del graphic, and a few wrappers that are walked through."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def flow(self, parent: etree._Element) -> None:
+        """Blocks as blocks of their own, and what stands between them as paragraphs."""
+        words = [parent.text or ""]
+        for child in parent:
+            if child.tag in _BLOCKS or (child.tag == "code" and _is_listing(child)):
+                self._paragraph("".join(words))
+                words = []
+                self._block(child)
+            else:
+                words.append(self._inline_element(child))
+            words.append(child.tail or "")
+        self._paragraph("".join(words))
+
+    def _paragraph(self, text: str) -> None:
+        self.layout.block(_tidy(text), kind="paragraph")
+
+    def _block(self, element: etree._Element) -> None:
+        match element.tag:
+            case "head":
+                self._heading(element)
+            case "list":
+                self.layout.block("\n".join(self._items(element, depth=0)), kind="list")
+            case "table":
+                self._table(element)
+            case "code":
+                self._code(element)
+            case "quote":
+                quoted = _tidy(self._inline(element))
+                self._paragraph("\n".join(f"> {line}" for line in quoted.split("\n") if line))
+            case _:
+                self.flow(element)
+
+    def _heading(self, element: etree._Element) -> None:
+        rend = element.get("rend") or "h2"
+        level = int(rend[1]) if rend[1:2].isdigit() else 2
+        said = _squeezed("".join(element.itertext()))
+        if said:
+            self.layout.heading(said, level=level, shown=f"{'#' * level} {said}")
+
+    def _items(self, element: etree._Element, *, depth: int) -> Iterator[str]:
+        ordered = element.get("rend") == "ol"
+        indent = "  " * min(depth, _LISTS_DEPTH_MAX)
+        for number, item in enumerate(element, start=1):
+            if item.tag == "list":
+                yield from self._items(item, depth=depth + 1)
+                continue
+            nested = [child for child in item if child.tag == "list"]
+            said = _squeezed(self._inline(item, without=frozenset({"list"})))
+            if said:
+                yield f"{indent}{f'{number}.' if ordered else '-'} {said}"
+            for inner in nested:
+                yield from self._items(inner, depth=depth + 1)
+
+    def _table(self, element: etree._Element) -> None:
+        rows = [
+            (
+                [self._cell(cell) for cell in row.iterchildren("cell")],
+                any(cell.get("role") == "head" for cell in row.iterchildren("cell")),
+            )
+            for row in element.iterchildren("row")
+        ]
+        rows = [(cells, is_head) for cells, is_head in rows if any(cells)]
+        if not rows:
+            return
+        width = max(len(cells) for cells, _ in rows)
+        header = [_row(rows[0][0], width=width), "|" + " --- |" * width] if rows[0][1] else []
+        body = [_row(cells, width=width) for cells, _ in rows[1 if header else 0 :]]
+        lines = "\n".join((*header, *body))
+        self.layout.block(lines, kind="table", header="\n".join((*header, "")) if header else "")
+
+    def _cell(self, cell: etree._Element) -> str:
+        return _squeezed(self._inline(cell)).replace("|", "\\|")
+
+    def _code(self, element: etree._Element) -> None:
+        source = canonical("".join(element.itertext())).strip("\n").rstrip()
+        longest = max((len(run) for run in re.findall(r"`{3,}", source)), default=2)
+        fence = "`" * (longest + 1)
+        if source:
+            self.layout.block(f"{fence}\n{source}\n{fence}", kind="code")
+
+    def _inline(self, element: etree._Element, *, without: frozenset[str] = frozenset()) -> str:
+        parts = [element.text or ""]
+        for child in element:
+            if child.tag not in without:
+                parts.append(self._inline_element(child))
+            parts.append(child.tail or "")
+        return "".join(parts)
+
+    def _inline_element(self, element: etree._Element) -> str:
+        match element.tag:
+            case "lb":
+                return "\n"
+            case "code":
+                return f"`{_squeezed(''.join(element.itertext()))}`"
+            case "ref":
+                return self._link(element)
+            case tag if tag in _BREAKING:
+                return f"\n{self._inline(element)}\n"
+            case "cell":
+                return f" {self._inline(element)} "
+        return self._inline(element) if isinstance(element.tag, str) else ""
+
+    def _link(self, element: etree._Element) -> str:
+        said = _squeezed(self._inline(element))
+        url = (element.get("target") or "").strip()
+        if not said or not url.lower().startswith(_LINKED_SCHEMES) or url == said:
+            return said
+        return f"[{said}]({url.replace(' ', '%20').replace(')', '%29')})"
+
+
+def _is_listing(code: etree._Element) -> bool:
+    if code.get("rend") == "listing" or code.find("code") is not None:
+        return True
+    return "\n" in "".join(code.itertext()).strip()
+
+
+def _row(cells: list[str], *, width: int) -> str:
+    return "| " + " | ".join(cells + [""] * (width - len(cells))) + " |"
+
+
+def _tidy(text: str) -> str:
+    """Blanks squeezed, but the line breaks that the page asked for kept."""
+    lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)

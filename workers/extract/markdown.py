@@ -1,0 +1,209 @@
+"""Blocks of Markdown, by a light structural scan of its source. Pure.
+
+The source itself is the canonical text, so a block is only a span of it. This is no CommonMark
+parser: it finds what a chunker needs (headings, code, lists, tables, paragraphs), line by line,
+each line looked at once.
+"""
+
+import re
+from collections.abc import Callable
+
+from engine.models import Block
+from workers.extract.canonical import Outline, Span, lines_of
+
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_SETEXT = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+_RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
+_ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)")
+_INDENTED = re.compile(r"(?: {4}| {0,3}\t)")
+_DELIMITER = re.compile(r":?-+:?")
+_LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
+_STARS = re.compile(r"(?<!\w)(\*{1,3}|`+)([^\s*`](?:[^*`\n]*[^\s*`])?)\1(?!\w)")
+_UNDERSCORES = re.compile(r"(?<!\w)(_{1,3})([^\s_](?:[^_\n]*[^\s_])?)\1(?!\w)")
+
+
+def markdown_blocks(text: str) -> tuple[Block, ...]:
+    """Blocks that cover every non-blank character of canonical `text`, in order."""
+    return _Scan(text).run()
+
+
+def markdown_title(blocks: tuple[Block, ...], *, text: str) -> str:
+    """The first heading of the highest level that there is, "" without one."""
+    top = [block for block in blocks if block.kind == "heading" and not block.headings]
+    return heading_text(text[top[0].start : top[0].end]) if top else ""
+
+
+def heading_text(source: str) -> str:
+    """What a heading says, without its marks: "## A *b* [c](d) ##" says "A b c"."""
+    lines = source.strip().split("\n")
+    if mark := _ATX.match(lines[0]):
+        lines = [lines[0][mark.end() :].rstrip()]
+        if closing := re.search(r"(?:^|[ \t])#+$", lines[0]):
+            lines = [lines[0][: closing.start()]]
+    elif len(lines) > 1 and _SETEXT.match(lines[-1]):
+        lines = lines[:-1]
+    said = " ".join(" ".join(lines).split())
+    return _UNDERSCORES.sub(r"\2", _STARS.sub(r"\2", _LINK.sub(r"\1", said))).strip()
+
+
+class _Scan:
+    """One pass over the lines. A reader of a kind takes lines from `at` on and moves it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.lines: list[Span] = list(lines_of(text))
+        self.at = 0
+        self.blocks: list[Block] = []
+        self.outline = Outline()
+
+    def run(self) -> tuple[Block, ...]:
+        self._front_matter()
+        readers: tuple[Callable[[str], bool], ...] = (
+            self._atx,
+            self._fence,
+            self._rule,
+            self._indented,
+            self._table,
+            self._list,
+            self._paragraph,
+        )
+        while self.at < len(self.lines):
+            line = self._line(self.at)
+            if not line.strip():
+                self.at += 1
+                continue
+            for reader in readers:
+                if reader(line):
+                    break
+        return tuple(self.blocks)
+
+    def _line(self, number: int) -> str:
+        if number >= len(self.lines):
+            return ""
+        start, end = self.lines[number]
+        return self.text[start:end]
+
+    def _take(self, kind: str, *, to: int, header_lines: int = 0) -> None:
+        """A block of the lines from `at` up to `to`, without the blank lines at its end."""
+        last = to - 1
+        while last > self.at and not self._line(last).strip():
+            last -= 1
+        start = self.lines[self.at][0]
+        end = self.lines[last][0] + len(self._line(last).rstrip())
+        path = self.outline.path
+        if kind == "heading":
+            source = self.text[start:end]
+            atx = _ATX.match(source)
+            level = len(atx[1]) if atx else (1 if source[-1] == "=" else 2)
+            path = self.outline.enter(heading_text(source), level=level)
+        header = None
+        if kind == "table":
+            header = min(self.lines[self.at + header_lines - 1][1] + 1, end)
+        self.blocks.append(Block(kind=kind, start=start, end=end, headings=path, header_end=header))
+        self.at = to
+
+    def _front_matter(self) -> None:
+        if self._line(0).rstrip() != "---" or len(self.lines) < 2 or not self._line(1).strip():
+            return
+        for number in range(1, len(self.lines)):
+            if self._line(number).rstrip() in ("---", "..."):
+                self._take("code", to=number + 1)
+                return
+
+    def _atx(self, line: str) -> bool:
+        if not _ATX.match(line):
+            return False
+        self._take("heading", to=self.at + 1)
+        return True
+
+    def _fence(self, line: str) -> bool:
+        opened = _FENCE.match(line)
+        if not opened:
+            return False
+        mark = opened[1]
+        number = self.at + 1
+        while number < len(self.lines):
+            closing = self._line(number).strip()
+            number += 1
+            if len(closing) >= len(mark) and not closing.strip(mark[0]):
+                break
+        self._take("code", to=number)
+        return True
+
+    def _rule(self, line: str) -> bool:
+        if not _RULE.match(line):
+            return False
+        self._take("paragraph", to=self.at + 1)
+        return True
+
+    def _indented(self, line: str) -> bool:
+        if not _INDENTED.match(line):
+            return False
+        number = self.at + 1
+        while number < len(self.lines):
+            following = self._line(number)
+            if following.strip() and not _INDENTED.match(following):
+                break
+            number += 1
+        self._take("code", to=number)
+        return True
+
+    def _table(self, line: str) -> bool:
+        below = self._line(self.at + 1)
+        if "|" not in line or not _is_delimiter_row(below):
+            return False
+        number = self.at + 2
+        while "|" in self._line(number):
+            number += 1
+        self._take("table", to=number, header_lines=2)
+        return True
+
+    def _list(self, line: str) -> bool:
+        if not _ITEM.match(line):
+            return False
+        number = self.at + 1
+        blank = False
+        while number < len(self.lines):
+            following = self._line(number)
+            if not following.strip():
+                blank = True
+            elif self._ends_list(following, after_blank=blank):
+                break
+            else:
+                blank = False
+            number += 1
+        self._take("list", to=number)
+        return True
+
+    def _ends_list(self, line: str, *, after_blank: bool) -> bool:
+        if _ATX.match(line) or _FENCE.match(line) or _RULE.match(line):
+            return True
+        return after_blank and not _ITEM.match(line) and not line[:1].isspace()
+
+    def _paragraph(self, line: str) -> bool:
+        number = self.at + 1
+        while number < len(self.lines):
+            following = self._line(number)
+            if _SETEXT.match(following):
+                self._take("heading", to=number + 1)
+                return True
+            if not following.strip() or self._interrupts(following, number=number):
+                break
+            number += 1
+        self._take("paragraph", to=number)
+        return True
+
+    def _interrupts(self, line: str, *, number: int) -> bool:
+        if _ATX.match(line) or _FENCE.match(line) or _RULE.match(line):
+            return True
+        if _ITEM.match(line):
+            return not line.lstrip()[:1].isdigit() or line.lstrip()[:2] in ("1.", "1)")
+        return "|" in line and _is_delimiter_row(self._line(number + 1))
+
+
+def _is_delimiter_row(line: str) -> bool:
+    row = line.strip()
+    if "|" not in row or row.strip("|-: \t"):
+        return False
+    return all(_DELIMITER.fullmatch(cell.strip()) for cell in row.strip("|").split("|"))

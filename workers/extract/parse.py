@@ -1,0 +1,98 @@
+"""The sandboxed half of extraction: bytes in, a document out. Runs in the child, never outside.
+
+It dispatches on what the bytes are and holds what all formats share: limits, empty texts, titles.
+"""
+
+from pathlib import PurePosixPath
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from engine.config import Limits
+from engine.errors import DocumentTooLarge, EmptyText
+from engine.models import Block, Coverage, Document
+from workers.extract.canonical import canonical
+from workers.extract.charset import Decoded, decode
+from workers.extract.html import read_html
+from workers.extract.markdown import markdown_blocks, markdown_title
+from workers.extract.pdf import read_pdf
+from workers.extract.sniff import HEAD_BYTES, Format, is_pdf, refuse_binary, text_format
+from workers.extract.text import text_blocks
+from workers.shapes import Fetched
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child is told about the bytes that it reads from its open file."""
+
+    fetched: Fetched
+    limits: Limits
+
+
+def parse(file: BinaryIO, task: bytes) -> bytes:
+    """The document, msgpack-encoded. Raises the extract leaves of PermanentError."""
+    told = msgspec.msgpack.decode(task, type=Task, dec_hook=lambda kind, value: kind(value))
+    document = document_of(file.read(), fetched=told.fetched, limits=told.limits)
+    return msgspec.msgpack.encode(document)
+
+
+def document_of(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
+    """The document that the bytes are, whatever their format."""
+    head = data[:HEAD_BYTES]
+    if is_pdf(head):
+        document = read_pdf(
+            data,
+            pages_max=limits.document_pages_max,
+            characters_max=limits.document_characters_max,
+        )
+    else:
+        document = _text_document(data, fetched=fetched, limits=limits)
+    _check_characters(document.coverage.characters, limits=limits)
+    title = " ".join(canonical(document.title).split())[: limits.name_characters_max]
+    return msgspec.structs.replace(document, title=title or canonical(_name_of(fetched)))
+
+
+def _text_document(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
+    refuse_binary(data[:HEAD_BYTES])
+    decoded = decode(data, declared=fetched.charset)
+    kind = text_format(decoded.text, fetched=fetched)
+    if kind is Format.HTML:
+        return read_html(decoded.text, base_url=fetched.final_url, warnings=decoded.warnings)
+    _check_characters(len(decoded.text), limits=limits)
+    return _kept(decoded, kind=kind)
+
+
+def _kept(decoded: Decoded, *, kind: Format) -> Document:
+    """A text whose source is its canonical text."""
+    text = canonical(decoded.text)
+    if not text.strip():
+        raise EmptyText("The document is empty, or only blank.")
+    is_markdown = kind is Format.MARKDOWN
+    blocks = markdown_blocks(text) if is_markdown else text_blocks(text, kind=kind)
+    return Document(
+        title=markdown_title(blocks, text=text) if is_markdown else "",
+        text=text,
+        blocks=blocks,
+        media_type=kind.value,
+        coverage=_coverage(text, blocks=blocks, decoded=decoded),
+    )
+
+
+def _coverage(text: str, *, blocks: tuple[Block, ...], decoded: Decoded) -> Coverage:
+    tables = sum(block.kind == "table" for block in blocks)
+    return Coverage(characters=len(text), tables=tables, warnings=decoded.warnings)
+
+
+def _check_characters(count: int, *, limits: Limits) -> None:
+    if count > limits.document_characters_max:
+        raise DocumentTooLarge(
+            f"The document has {count} characters of text;"
+            f" the limit is {limits.document_characters_max}."
+        )
+
+
+def _name_of(fetched: Fetched) -> str:
+    """What a document without a title of its own is called."""
+    url = urlsplit(fetched.final_url)
+    stems = (PurePosixPath(name).stem for name in (fetched.filename, unquote(url.path)))
+    return next((name for name in (*stems, url.hostname) if name), "untitled")

@@ -1,0 +1,259 @@
+"""What some bytes are: content first, then the claimed Content-Type, then the extension.
+
+Here is the decision only; decoding lives in charset.py and reading in one module per format.
+"""
+
+import re
+from enum import StrEnum
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.errors import UnsupportedFormat
+from workers.shapes import Fetched
+
+HEAD_BYTES = 8_192
+_PDF_WITHIN_BYTES = 1_024
+_TAR_MAGIC_AT = 257
+_CONTROL_SHARE_MAX = 0.05
+
+
+class Format(StrEnum):
+    """The readers that there are."""
+
+    PDF = "application/pdf"
+    HTML = "text/html"
+    MARKDOWN = "text/markdown"
+    CSV = "text/csv"
+    TSV = "text/tab-separated-values"
+    JSON = "application/json"
+    YAML = "application/yaml"
+    XML = "application/xml"
+    CODE = "text/x-code"
+    PLAIN = "text/plain"
+
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Microsoft Office file"),
+    (b"{\\rtf", "an RTF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"8BPS", "a Photoshop image"),
+    (b"ID3", "an MP3 recording"),
+    (b"\xff\xfb", "an MP3 recording"),
+    (b"OggS", "an Ogg recording"),
+    (b"fLaC", "a FLAC recording"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\x00", "an xz archive"),
+    (b"(\xb5/\xfd", "a Zstandard archive"),
+    (b"7z\xbc\xaf'\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x7fELF", "a program"),
+    (b"\xca\xfe\xba\xbe", "a program"),
+    (b"\x00asm", "a program"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"PAR1", "a Parquet file"),
+    (b"wOFF", "a font"),
+    (b"wOF2", "a font"),
+)
+_ZIP_MEMBERS: tuple[tuple[bytes, str], ...] = (
+    (b"mimetypeapplication/epub+zip", "an EPUB book"),
+    (b"mimetypeapplication/vnd.oasis", "an OpenDocument file"),
+    (b"word/", "a Word document (DOCX)"),
+    (b"xl/", "an Excel workbook (XLSX)"),
+    (b"ppt/", "a PowerPoint presentation (PPTX)"),
+)
+_RIFF = {b"WEBP": "a WebP image", b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
+
+_BY_MEDIA_TYPE = {
+    "text/html": Format.HTML,
+    "application/xhtml+xml": Format.HTML,
+    "text/markdown": Format.MARKDOWN,
+    "text/x-markdown": Format.MARKDOWN,
+    "text/csv": Format.CSV,
+    "application/csv": Format.CSV,
+    "text/tab-separated-values": Format.TSV,
+    "application/json": Format.JSON,
+    "text/json": Format.JSON,
+    "application/x-ndjson": Format.JSON,
+    "application/jsonl": Format.JSON,
+    "application/yaml": Format.YAML,
+    "application/x-yaml": Format.YAML,
+    "text/yaml": Format.YAML,
+    "application/xml": Format.XML,
+    "text/xml": Format.XML,
+    "application/javascript": Format.CODE,
+    "text/javascript": Format.CODE,
+    "application/toml": Format.CODE,
+    "application/sql": Format.CODE,
+    "application/x-sh": Format.CODE,
+    "text/css": Format.CODE,
+}
+_EXTENSIONS = {
+    Format.PDF: "pdf",
+    Format.HTML: "html htm xhtml shtml",
+    Format.MARKDOWN: "md markdown mdown mkd mkdn mdx",
+    Format.CSV: "csv",
+    Format.TSV: "tsv tab",
+    Format.JSON: "json jsonl ndjson geojson ipynb",
+    Format.YAML: "yaml yml",
+    Format.XML: "xml xsd xsl xslt svg rss atom plist",
+    Format.PLAIN: "txt text log rst adoc org tex srt vtt eml",
+    Format.CODE: (
+        "py pyi js mjs cjs ts tsx jsx java kt kts c h cc cpp cxx hpp hh cs go rs rb php pl pm lua r"
+        " jl scala swift m mm sh bash zsh fish ps1 bat cmd sql css scss sass less toml ini cfg conf"
+        " env properties gradle groovy dart ex exs erl hrl hs clj cljs edn lisp el vim proto thrift"
+        " graphql tf hcl nix cmake mk dockerfile makefile vue svelte asm s f90 pas diff patch"
+    ),
+}
+_BY_EXTENSION = {name: kind for kind, names in _EXTENSIONS.items() for name in names.split()}
+
+# A page says so itself within its first tag; a fragment only hints, because Markdown may begin
+# with `<div align="center">` as well.
+_HTML_PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.I)
+_HTML_FRAGMENT = re.compile(
+    r"<(?:title|meta|link|script|style|div|p|h[1-6]|table|ul|ol|a|span|article|main"
+    r"|section|header|nav|br|b|img|iframe|font)\b[^<>]*>",
+    re.I,
+)
+_ANY_TAG = re.compile(r"<[a-z!/][^<>]*>", re.I)
+_XML_LEAD = re.compile(r"\A\s*<\?xml\b", re.I)
+_MARKDOWN_SIGNS = (
+    re.compile(r"^#{1,6}[ \t]+\S", re.M),
+    re.compile(r"\[[^\]\n]{1,200}\]\([^)\s]{1,500}\)"),
+    re.compile(r"^(?:```|~~~)", re.M),
+    re.compile(r"^[ ]{0,3}[-*+][ \t]+\S", re.M),
+    re.compile(r"^[ ]{0,3}(?:=|-){3,}[ \t]*$", re.M),
+)
+
+
+def is_pdf(head: bytes) -> bool:
+    """Readers accept some bytes before the header, so this does."""
+    return b"%PDF-" in head[:_PDF_WITHIN_BYTES]
+
+
+def refuse_binary(head: bytes) -> None:
+    """Raises UnsupportedFormat, naming what the first bytes seem to be, unless they are text."""
+    if seems := _magic(head):
+        raise UnsupportedFormat(f"The document seems to be {seems}, which cannot be read yet.")
+    if not head or _wide_text(head):
+        return
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    if controls > max(4, len(head) * _CONTROL_SHARE_MAX):
+        raise UnsupportedFormat("The document seems to be binary data, which has no text.")
+
+
+def _magic(head: bytes) -> str:
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return _zip_name(head) if magic == b"PK\x03\x04" else name
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12], "a RIFF media file")
+    if head[4:8] == b"ftyp":
+        return "an MP4 or HEIF media file"
+    if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
+        return "a tar archive"
+    if head[:2] == b"MZ" and b"\x00" in head:
+        return "a program"
+    return "a bitmap image" if head[:2] == b"BM" and b"\x00" in head[:14] else ""
+
+
+def _zip_name(head: bytes) -> str:
+    return next((name for mark, name in _ZIP_MEMBERS if mark in head), "a ZIP archive")
+
+
+def _wide_text(head: bytes) -> bool:
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or wide_charset(head) != ""
+
+
+def wide_charset(head: bytes) -> str:
+    """UTF-16 without a byte order mark, told by where its NULs stand; "" when it is not."""
+    sample = head[: len(head) & ~1][:2_000]
+    if len(sample) < 8:
+        return ""
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    half = len(sample) // 2
+    if odd > half * 0.6 and even < half * 0.05:
+        return "utf-16-le"
+    return "utf-16-be" if even > half * 0.6 and odd < half * 0.05 else ""
+
+
+def text_format(text: str, *, fetched: Fetched) -> Format:
+    """The format of decoded text. `text` may be its beginning only."""
+    head = _without_lead(text[:HEAD_BYTES])
+    if _HTML_PAGE.match(head):
+        return Format.HTML
+    for kind in (_claimed(fetched.media_type), _BY_EXTENSION.get(extension(fetched))):
+        if kind is Format.HTML and not _ANY_TAG.search(head):
+            continue
+        if kind not in (None, Format.PDF):
+            return kind
+    return _guessed(head, whole=text[:HEAD_BYTES])
+
+
+def _without_lead(head: str) -> str:
+    """Without the blanks, comments and XML declaration that may stand before the first tag."""
+    while True:
+        head = head.lstrip("\ufeff \t\r\n")
+        if head.startswith("<!--"):
+            head = head.partition("-->")[2]
+        elif head[:5].lower() == "<?xml":
+            head = head.partition(">")[2]
+        else:
+            return head
+
+
+def _claimed(media_type: str) -> Format | None:
+    if kind := _BY_MEDIA_TYPE.get(media_type):
+        return kind
+    if media_type.endswith("+json"):
+        return Format.JSON
+    if media_type.endswith("+xml"):
+        return Format.XML
+    if media_type.startswith("text/x-"):
+        return Format.CODE
+    # text/plain is what a server says of anything that it does not know: a hint at most.
+    return None
+
+
+def _guessed(head: str, *, whole: str) -> Format:
+    if _XML_LEAD.match(whole):
+        return Format.XML
+    if _HTML_FRAGMENT.match(head):
+        return Format.HTML
+    if head[:1] in ("{", "[") and _decodes_as_json(head):
+        return Format.JSON
+    signs = sum(sign.search(head) is not None for sign in _MARKDOWN_SIGNS)
+    return Format.MARKDOWN if signs >= 2 else Format.PLAIN
+
+
+def _decodes_as_json(head: str) -> bool:
+    try:
+        msgspec.json.decode(head.encode("utf-8", "replace"))
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    except RecursionError:
+        return True
+    return True
+
+
+def extension(fetched: Fetched) -> str:
+    """In lower case, without the dot; of the file's name, else of the final URL's path."""
+    for name in (fetched.filename, urlsplit(fetched.final_url).path):
+        last = PurePosixPath(name)
+        if last.suffix:
+            return last.suffix[1:].lower()
+        if last.name.lower() in ("dockerfile", "makefile"):
+            return last.name.lower()
+    return ""

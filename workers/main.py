@@ -1,0 +1,193 @@
+"""The composition root of a worker process, and the supervisor that keeps such processes alive.
+
+arq brings the bells; its worker ends whenever Redis goes, so it is started again with a pause, and
+the poll goes on without it. Nothing that runs is touched by that: rows are worked in tasks of ours.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, cast
+from uuid import uuid4
+
+from arq.worker import Worker, func
+from redis.exceptions import RedisError
+
+from engine import jobs, logs
+from engine.addresses import AllowList
+from engine.blobs import Blobs
+from engine.config import Settings
+from engine.embedding import Registry
+from engine.errors import EngineError, Unavailable
+from engine.models import WorkerId
+from engine.store import Database
+from engine.store.schema import SchemaError, apply_schema
+from workers.crew import Crew
+from workers.extract.extractor import Extractor
+from workers.fetch import Fetcher
+from workers.ingest import Conductor
+from workers.models import Models
+from workers.sweep import Sweep
+
+log = logging.getLogger(__name__)
+
+JOB_TIMEOUT_S = 24 * 3600
+QUEUE_READ_LIMIT = 1_000
+RESTART_PAUSE_S = 1.0
+
+
+async def work(settings: Settings) -> None:
+    """Run one worker process until SIGTERM, SIGINT or the death of its supervisor."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with _opened(settings) as (crew, sweep):
+        loops = [
+            asyncio.create_task(coroutine)
+            for coroutine in (
+                crew.beat(),
+                crew.poll(),
+                sweep.run(),
+                _listen(crew, settings=settings),
+                _watch_parent(stopped),
+            )
+        ]
+        stopping = asyncio.create_task(_until(stopped))
+        done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await crew.stop()
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _until(stopped: asyncio.Event) -> None:
+    await stopped.wait()
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
+    limits = settings.limits
+    database = await Database(
+        settings.database_url, role="rag_worker", connections=settings.worker_jobs + 3
+    ).open()
+    blobs, bell = Blobs(settings.blobs_url), jobs.Bell(settings.redis_url)
+    models = Models(registry=Registry.from_settings(settings), settings=settings)
+    extractor = Extractor()
+    extractor.start()
+    conductor = Conductor(
+        worker_id=WorkerId(uuid4()),
+        database=database,
+        blobs=blobs,
+        fetcher=Fetcher(limits=limits, allow_list=AllowList.parse(settings.allow_networks)),
+        extractor=extractor,
+        models=models,
+        settings=settings,
+    )
+    crew = Crew(
+        conductor=conductor,
+        database=database,
+        bell=bell,
+        limits=limits,
+        jobs=settings.worker_jobs,
+    )
+    try:
+        yield crew, Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
+    finally:
+        extractor.close()
+        models.close()
+        await bell.close()
+        await database.close()
+
+
+async def _listen(crew: Crew, *, settings: Settings) -> None:
+    """arq's worker, started again whenever it ends."""
+
+    async def ingest(_: dict[Any, Any]) -> None:
+        # Shielded, because arq cancels its jobs when Redis goes; a failure is the poll's to retry.
+        with contextlib.suppress(Unavailable):
+            await asyncio.shield(crew.work())
+
+    while True:
+        worker = Worker(
+            functions=[func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=JOB_TIMEOUT_S)],
+            queue_name=jobs.QUEUE,
+            redis_settings=jobs.redis_settings(settings.redis_url),
+            handle_signals=False,
+            max_jobs=settings.worker_jobs,
+            poll_delay=0.1,
+            queue_read_limit=QUEUE_READ_LIMIT,
+            job_serializer=jobs.encode,
+            job_deserializer=jobs.decode,
+            log_results=False,
+        )
+        try:
+            await worker.async_run()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("bells are away, polling", extra={"cause": str(error)})
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await worker.close()
+        await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _watch_parent(stopped: asyncio.Event) -> None:
+    """A worker whose supervisor is gone must not go on unseen."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing announces a parent's death
+        await asyncio.sleep(1.0)
+    stopped.set()
+
+
+async def supervise(settings: Settings) -> None:
+    """Keep `settings.workers` processes alive; on SIGTERM let them give back what they hold."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    keepers = [
+        asyncio.create_task(_keep(settings, stopped=stopped)) for _ in range(settings.workers)
+    ]
+    await stopped.wait()
+    await asyncio.gather(*keepers)
+
+
+async def _keep(settings: Settings, *, stopped: asyncio.Event) -> None:
+    environment = os.environ | settings.env()
+    while not stopped.is_set():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "workers", "--one", env=environment
+        )
+        stopping = asyncio.create_task(stopped.wait())
+        ending = asyncio.create_task(process.wait())
+        await asyncio.wait([stopping, ending], return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            log.error("worker ended", extra={"pid": process.pid, "code": process.returncode})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), RESTART_PAUSE_S)
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await ending
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m workers`: the supervisor. `--one`: a single worker process below it."""
+    settings = Settings.from_env()
+    logs.configure(settings.log_level)
+    try:
+        if "--one" in arguments:
+            asyncio.run(work(settings))
+        else:
+            asyncio.run(apply_schema(settings.database_url))
+            asyncio.run(supervise(settings))
+    except (SchemaError, EngineError) as error:
+        log.error("cannot work: %s", error)
+        return 1
+    return 0
