@@ -192,7 +192,7 @@ CREATE INDEX IF NOT EXISTS sources_due ON sources (customer_id, due_at)
 -- store.claims.alone_waits
 CREATE INDEX IF NOT EXISTS sources_alone ON sources (due_at) WHERE alone AND due_at IS NOT NULL;
 -- store.claims: running rows by customer; store.purge: the expired ones
-CREATE INDEX IF NOT EXISTS sources_leased ON sources (lease_until, customer_id)
+CREATE INDEX IF NOT EXISTS sources_leased ON sources (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.sources.counts, an index-only scan
 CREATE INDEX IF NOT EXISTS sources_by_state ON sources (rag_id, state, updated_at)
@@ -268,7 +268,7 @@ CREATE TABLE IF NOT EXISTS indexes (
 -- store.claims.claim_index
 CREATE INDEX IF NOT EXISTS indexes_due ON indexes (customer_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indexes_alone ON indexes (due_at) WHERE alone AND due_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (lease_until, customer_id)
+CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.vectors.search
 CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);

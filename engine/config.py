@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.addresses import AllowList, AllowListError
+
 PREFIX = "RAG_ENGINE_"
 MIB = 1024 * 1024
 S = TypeVar("S", bound=msgspec.Struct)
@@ -161,6 +163,10 @@ def _check(settings: Settings) -> None:
     for name in ("workers", "api_processes", "worker_jobs", "chunk_tokens", "database_connections"):
         if getattr(settings, name) < 1:
             raise SettingsError(f"{PREFIX}{name.upper()}: must be at least 1")
+    try:
+        AllowList.parse(settings.allow_networks)
+    except AllowListError as error:
+        raise SettingsError(f"{PREFIX}ALLOW_NETWORKS: {error}") from error
     if not 0 <= settings.chunk_overlap_tokens < settings.chunk_tokens:
         raise SettingsError(f"{PREFIX}CHUNK_OVERLAP_TOKENS: must be below CHUNK_TOKENS")
     for name in Limits.__struct_fields__:

@@ -1,7 +1,9 @@
 """Claims and leases: who works on what, by the database's clock alone.
 
 Fair across customers: the one with the fewest running rows first, in turn among equals; within a
-customer the oldest due row. The loose scan touches one index entry a customer, not a row a source.
+customer the oldest due row. The loose scan touches one index entry a customer, not a row a source,
+and it ends at the fourth customer that has nothing running: nobody could come before those. Four,
+so that workers which claim at the same moment do not all stand before the same locked row.
 """
 
 from collections.abc import Sequence
@@ -47,25 +49,32 @@ async def claim_source(
     return await tx.one(
         ClaimedSource,
         """
-        WITH RECURSIVE heads AS (
-            (SELECT customer_id, due_at FROM sources
-             WHERE due_at IS NOT NULL AND deleted_at IS NULL
-             ORDER BY customer_id, due_at LIMIT 1)
+        WITH RECURSIVE walk AS (
+            SELECT %(after)s::uuid AS customer_id, NULL::timestamptz AS due_at,
+                   0::bigint AS running, false AS wrapped, 0 AS free
             UNION ALL
-            SELECT n.customer_id, n.due_at FROM heads h CROSS JOIN LATERAL (
-                SELECT customer_id, due_at FROM sources
-                WHERE due_at IS NOT NULL AND deleted_at IS NULL AND customer_id > h.customer_id
-                ORDER BY customer_id, due_at LIMIT 1) n
-        ), running AS (
-            SELECT customer_id, count(*) AS rows FROM (
-                SELECT customer_id FROM sources WHERE lease_until IS NOT NULL
-                UNION ALL
-                SELECT customer_id FROM indexes WHERE lease_until IS NOT NULL) leased
-            GROUP BY customer_id
+            SELECT n.customer_id, n.due_at, n.running, n.wrapped,
+                   w.free + (n.due_at <= now() AND n.running = 0)::int
+            FROM walk w CROSS JOIN LATERAL (
+                SELECT h.customer_id, h.due_at, h.wrapped,
+                       (SELECT count(*) FROM sources l
+                        WHERE l.lease_until IS NOT NULL AND l.customer_id = h.customer_id)
+                       + (SELECT count(*) FROM indexes l
+                          WHERE l.lease_until IS NOT NULL AND l.customer_id = h.customer_id)
+                       AS running
+                FROM ((SELECT customer_id, due_at, w.wrapped FROM sources
+                       WHERE due_at IS NOT NULL AND deleted_at IS NULL
+                         AND customer_id > w.customer_id
+                       ORDER BY customer_id, due_at LIMIT 1)
+                      UNION ALL
+                      (SELECT customer_id, due_at, true FROM sources
+                       WHERE due_at IS NOT NULL AND deleted_at IS NULL AND NOT w.wrapped
+                       ORDER BY customer_id, due_at LIMIT 1)) h
+                LIMIT 1) n
+            WHERE w.free < 4 AND NOT (n.wrapped AND n.customer_id > %(after)s)
         ), fair AS MATERIALIZED (
-            SELECT h.customer_id FROM heads h LEFT JOIN running r USING (customer_id)
-            WHERE h.due_at <= now()
-            ORDER BY COALESCE(r.rows, 0), h.customer_id <= %(after)s, h.customer_id
+            SELECT customer_id FROM walk WHERE due_at <= now()
+            ORDER BY running, wrapped, customer_id
         ), picked AS (
             SELECT s.id FROM fair CROSS JOIN LATERAL (
                 SELECT id FROM sources
@@ -93,24 +102,32 @@ async def claim_index(
     return await tx.one(
         ClaimedIndex,
         """
-        WITH RECURSIVE heads AS (
-            (SELECT customer_id, due_at FROM indexes WHERE due_at IS NOT NULL
-             ORDER BY customer_id, due_at LIMIT 1)
+        WITH RECURSIVE walk AS (
+            SELECT %(after)s::uuid AS customer_id, NULL::timestamptz AS due_at,
+                   0::bigint AS running, false AS wrapped, 0 AS free
             UNION ALL
-            SELECT n.customer_id, n.due_at FROM heads h CROSS JOIN LATERAL (
-                SELECT customer_id, due_at FROM indexes
-                WHERE due_at IS NOT NULL AND customer_id > h.customer_id
-                ORDER BY customer_id, due_at LIMIT 1) n
-        ), running AS (
-            SELECT customer_id, count(*) AS rows FROM (
-                SELECT customer_id FROM sources WHERE lease_until IS NOT NULL
-                UNION ALL
-                SELECT customer_id FROM indexes WHERE lease_until IS NOT NULL) leased
-            GROUP BY customer_id
+            SELECT n.customer_id, n.due_at, n.running, n.wrapped,
+                   w.free + (n.due_at <= now() AND n.running = 0)::int
+            FROM walk w CROSS JOIN LATERAL (
+                SELECT h.customer_id, h.due_at, h.wrapped,
+                       (SELECT count(*) FROM sources l
+                        WHERE l.lease_until IS NOT NULL AND l.customer_id = h.customer_id)
+                       + (SELECT count(*) FROM indexes l
+                          WHERE l.lease_until IS NOT NULL AND l.customer_id = h.customer_id)
+                       AS running
+                FROM ((SELECT customer_id, due_at, w.wrapped FROM indexes
+                       WHERE due_at IS NOT NULL
+                         AND customer_id > w.customer_id
+                       ORDER BY customer_id, due_at LIMIT 1)
+                      UNION ALL
+                      (SELECT customer_id, due_at, true FROM indexes
+                       WHERE due_at IS NOT NULL AND NOT w.wrapped
+                       ORDER BY customer_id, due_at LIMIT 1)) h
+                LIMIT 1) n
+            WHERE w.free < 4 AND NOT (n.wrapped AND n.customer_id > %(after)s)
         ), fair AS MATERIALIZED (
-            SELECT h.customer_id FROM heads h LEFT JOIN running r USING (customer_id)
-            WHERE h.due_at <= now()
-            ORDER BY COALESCE(r.rows, 0), h.customer_id <= %(after)s, h.customer_id
+            SELECT customer_id FROM walk WHERE due_at <= now()
+            ORDER BY running, wrapped, customer_id
         ), picked AS (
             SELECT i.id FROM fair CROSS JOIN LATERAL (
                 SELECT id FROM indexes

@@ -22,7 +22,7 @@ def where(file, argument):
         {
             "pid": os.getpid(),
             "environment": dict(os.environ),
-            "initial_environment": _attempt(lambda: Path("/proc/self/environ").read_text()),
+            "initial_environment": attempt(lambda: Path("/proc/self/environ").read_text()),
             "folder": os.getcwd(),
             "descriptors": sorted(_open_descriptors()),
             "session": os.getsid(0),
@@ -41,9 +41,14 @@ def _open_descriptors():
 
 def attempts(file, argument):
     """Each of these must fail; the answer names the error of each, or what it gave."""
-    worker = int(argument)
-    tries = {
-        "socket": lambda: socket.socket(socket.AF_INET),
+    found = {name: attempt(one) for name, one in tries(int(argument)).items()}
+    return json.dumps(found).encode()
+
+
+def tries(worker):
+    """What a parser has no business to do; `worker` is the process that wants the result."""
+    return {
+        "socket": lambda: socket.socket(socket.AF_INET).close(),
         "unix socket": lambda: socket.socket(socket.AF_UNIX),
         "socketpair": socket.socketpair,
         "fork": os.fork,
@@ -60,10 +65,9 @@ def attempts(file, argument):
         "raise limits": _raise_limit,
         "trace": lambda: _traced(worker),
     }
-    return json.dumps({name: _attempt(one) for name, one in tries.items()}).encode()
 
 
-def _attempt(one):
+def attempt(one):
     try:
         return f"succeeded: {one()!r}"[:200]
     except (OSError, ValueError) as error:

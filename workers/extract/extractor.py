@@ -1,6 +1,7 @@
 """Extraction as the conductor sees it: fetched bytes in, a document or a named error out."""
 
 import asyncio
+import math
 
 import msgspec
 
@@ -38,6 +39,7 @@ class Extractor:
         task = {"fetched": fetched, "limits": limits}
         allowance = Allowance(
             memory_bytes=limits.sandbox_memory_bytes,
+            cpu_s=math.ceil(limits.sandbox_timeout_s),
             timeout_s=limits.sandbox_timeout_s,
             result_bytes_max=16 * MIB
             + limits.document_characters_max * _RESULT_BYTES_PER_CHARACTER,

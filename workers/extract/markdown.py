@@ -6,10 +6,11 @@ each line looked at once.
 """
 
 import re
+from array import array
 from collections.abc import Callable
 
 from engine.models import Block
-from workers.extract.canonical import Outline, Span, lines_of
+from workers.extract.canonical import Outline, lines_of
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -52,7 +53,8 @@ class _Scan:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.lines: list[Span] = list(lines_of(text))
+        # Numbers side by side: a list of spans would take ten times the memory of the text.
+        self.starts = array("q", (start for start, _ in lines_of(text)))
         self.at = 0
         self.blocks: list[Block] = []
         self.outline = Outline()
@@ -68,7 +70,7 @@ class _Scan:
             self._list,
             self._paragraph,
         )
-        while self.at < len(self.lines):
+        while self.at < len(self.starts):
             line = self._line(self.at)
             if not line.strip():
                 self.at += 1
@@ -79,18 +81,22 @@ class _Scan:
         return tuple(self.blocks)
 
     def _line(self, number: int) -> str:
-        if number >= len(self.lines):
+        if number >= len(self.starts):
             return ""
-        start, end = self.lines[number]
-        return self.text[start:end]
+        return self.text[self.starts[number] : self._end(number)]
+
+    def _end(self, number: int) -> int:
+        """Where the line ends, before its newline."""
+        following = number + 1
+        return self.starts[following] - 1 if following < len(self.starts) else len(self.text)
 
     def _take(self, kind: str, *, to: int, header_lines: int = 0) -> None:
         """A block of the lines from `at` up to `to`, without the blank lines at its end."""
         last = to - 1
         while last > self.at and not self._line(last).strip():
             last -= 1
-        start = self.lines[self.at][0]
-        end = self.lines[last][0] + len(self._line(last).rstrip())
+        start = self.starts[self.at]
+        end = self.starts[last] + len(self._line(last).rstrip())
         path = self.outline.path
         if kind == "heading":
             source = self.text[start:end]
@@ -99,14 +105,14 @@ class _Scan:
             path = self.outline.enter(heading_text(source), level=level)
         header = None
         if kind == "table":
-            header = min(self.lines[self.at + header_lines - 1][1] + 1, end)
+            header = min(self._end(self.at + header_lines - 1) + 1, end)
         self.blocks.append(Block(kind=kind, start=start, end=end, headings=path, header_end=header))
         self.at = to
 
     def _front_matter(self) -> None:
-        if self._line(0).rstrip() != "---" or len(self.lines) < 2 or not self._line(1).strip():
+        if self._line(0).rstrip() != "---" or len(self.starts) < 2 or not self._line(1).strip():
             return
-        for number in range(1, len(self.lines)):
+        for number in range(1, len(self.starts)):
             if self._line(number).rstrip() in ("---", "..."):
                 self._take("code", to=number + 1)
                 return
@@ -123,7 +129,7 @@ class _Scan:
             return False
         mark = opened[1]
         number = self.at + 1
-        while number < len(self.lines):
+        while number < len(self.starts):
             closing = self._line(number).strip()
             number += 1
             if len(closing) >= len(mark) and not closing.strip(mark[0]):
@@ -141,7 +147,7 @@ class _Scan:
         if not _INDENTED.match(line):
             return False
         number = self.at + 1
-        while number < len(self.lines):
+        while number < len(self.starts):
             following = self._line(number)
             if following.strip() and not _INDENTED.match(following):
                 break
@@ -164,7 +170,7 @@ class _Scan:
             return False
         number = self.at + 1
         blank = False
-        while number < len(self.lines):
+        while number < len(self.starts):
             following = self._line(number)
             if not following.strip():
                 blank = True
@@ -183,7 +189,7 @@ class _Scan:
 
     def _paragraph(self, line: str) -> bool:
         number = self.at + 1
-        while number < len(self.lines):
+        while number < len(self.starts):
             following = self._line(number)
             if _SETEXT.match(following):
                 self._take("heading", to=number + 1)

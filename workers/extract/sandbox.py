@@ -50,9 +50,13 @@ _BOOT = (
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call may take. `memory_bytes` counts above the preloaded libraries."""
+    """What one call may take. `memory_bytes` counts above the preloaded libraries.
+
+    `cpu_s` is the kernel's own clock, which ends a child even when nobody watches it.
+    """
 
     memory_bytes: int
+    cpu_s: int
     timeout_s: float
     result_bytes_max: int
 
@@ -134,7 +138,7 @@ class Sandbox:
             argument=argument,
             confines=Confines(
                 memory_bytes=allowance.memory_bytes,
-                cpu_s=max(1, round(allowance.timeout_s)),
+                cpu_s=allowance.cpu_s,
                 seccomp=self._seccomp,
             ),
             folder=self._folder,

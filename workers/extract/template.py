@@ -129,14 +129,16 @@ class Template:
     def _watch(self, pid: int, lifeline: socket.socket) -> None:
         lifeline.setblocking(False)
         self._lifelines[pid] = lifeline
-        self._selector.register(lifeline, selectors.EVENT_READ, lambda: self._let_go(pid))
+        self._selector.register(lifeline, selectors.EVENT_READ, lambda: self._let_go(pid, lifeline))
         with suppress(OSError):
             lifeline.send(STARTED.pack(pid))
 
-    def _let_go(self, pid: int) -> None:
+    def _let_go(self, pid: int, lifeline: socket.socket) -> None:
         """The worker wants this child no more, or has died itself."""
-        self._selector.unregister(self._lifelines[pid])
-        _kill(pid)
+        # The child may have been reaped by an earlier event of the same round.
+        if self._lifelines.get(pid) is lifeline:
+            self._selector.unregister(lifeline)
+            _kill(pid)
 
     def _reap(self) -> None:
         with suppress(BlockingIOError):

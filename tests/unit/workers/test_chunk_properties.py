@@ -137,7 +137,7 @@ def passages_of(document: Document, *, spans: Spans, caps: dict[str, int]) -> li
 
 
 every = pytest.mark.parametrize("name", sorted(TOKENIZERS))
-many = settings(max_examples=400, deadline=None)
+many = settings(max_examples=60, deadline=None)
 
 
 @every

@@ -120,3 +120,26 @@ def test_nul_bytes_do_not_end_the_page():
     document = read(page)
     assert "After the NUL." in document.text
     assert "\x00" not in document.text
+
+
+def test_a_short_page_keeps_its_structure():
+    page = (
+        "<html><body><h1>Prices</h1><table><tbody><tr><th>a</th><th>b</th></tr><tr><td>1</td>"
+        "<td>2</td></tr></tbody></table><ul><li>x</li></ul><pre>p=1\nq=2</pre></body></html>"
+    )
+    document = read(page)
+    assert [b.kind for b in document.blocks] == ["heading", "table", "list", "code"]
+    assert texts(document, "table") == ["| a | b |\n| --- | --- |\n| 1 | 2 |"]
+    assert document.blocks[1].headings == ("Prices",)
+
+
+def test_a_long_article_loses_the_menus_around_it():
+    menu = "".join(f"<li><a href='/{n}'>Menu entry {n}</a></li>" for n in range(40))
+    sentences = "The article goes on and says more. " * 6
+    article = "".join(f"<p>Paragraph {n}. {sentences}</p>" for n in range(20))
+    page = (
+        f"<html><body><div class='sidebar menu'><ul>{menu}</ul></div><article>{article}</article>"
+    )
+    document = read(page)
+    assert "Menu entry" not in document.text
+    assert document.text.count("The article goes on") == 120

@@ -55,7 +55,8 @@ def test_blocks_cover_every_character_that_is_not_blank_in_order(source):
 
 def test_each_kind_is_told_from_the_others():
     text = (
-        "# Top\n\nSome *text*\nover lines.\n- a\n- b\n\n  more b\n\n| x | y |\n|---|---|\n| 1 | 2 |\n"
+        "# Top\n\nSome *text*\nover lines.\n- a\n- b\n\n  more b\n\n"
+        "| x | y |\n|---|---|\n| 1 | 2 |\n"
         "\n```py\n# no heading\n\nx\n```\nafter\n\n    indented\n\n    code\n\nend"
     )
     assert kinds(text) == [

@@ -110,8 +110,7 @@ def test_the_answer_decodes_to_the_document():
 def test_any_bytes_become_a_covered_document_or_a_permanent_error(data, filename):
     try:
         document = read(data, filename=filename)
-    except PermanentError as error:
-        assert error.message
+    except PermanentError:
         return
     document.text.encode("utf-8")
     at = 0

@@ -1,0 +1,53 @@
+# Each target makes what it needs and does nothing twice.
+PYTHON3 ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check lint types floors tests bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+up: $(READY)  ## run the engine on this machine, with a small demo (ARGS=--exit-after-demo to stop after it)
+	@$(BIN)/rag-engine up --demo $(ARGS)
+
+test: lint types floors tests  ## lint, types, floors and all tests
+
+check: lint types floors  ## everything but the tests
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+floors: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+tests: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+bench: $(READY)  ## measure on this machine
+	$(BIN)/python -m bench $(ARGS)
+
+lock: $(READY)  ## choose new exact versions for pyproject.toml's ranges
+	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --output-file requirements.lock pyproject.toml
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "rag-engine needs Python 3.11 or later: make PYTHON3=/path/to/python3.11"; exit 1; }
+	@$(PYTHON3) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "Python's venv module is missing: install it (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON3) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:  ## remove the environment and what the tools cached; the data folder stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

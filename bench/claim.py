@@ -1,0 +1,74 @@
+"""How long a claim takes beside 100,000 due rows of 1,000 customers, on embedded Postgres."""
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from engine.local import LocalServices
+from engine.models import WorkerId
+from engine.store import Database, claims
+from engine.store.schema import apply_schema
+
+CUSTOMERS = 1_000
+SOURCES_PER_CUSTOMER = 100
+CLAIMS = 300
+
+FILL = f"""
+SET ROLE rag_worker;
+INSERT INTO customers (name) SELECT 'customer ' || n FROM generate_series(1, {CUSTOMERS}) n;
+INSERT INTO rags (customer_id, name) SELECT id, 'rag' FROM customers;
+INSERT INTO sources (customer_id, rag_id, url, name)
+SELECT r.customer_id, r.id, 'https://example.com/' || n, 'page'
+FROM rags r, generate_series(1, {SOURCES_PER_CUSTOMER}) n;
+RESET ROLE;
+ANALYZE;
+"""
+
+
+def run() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        with LocalServices(Path(folder) / "data", redis=False) as local:
+            url = local.services.database_url
+            asyncio.run(apply_schema(url))
+            with psycopg.connect(url, autocommit=True) as connection:
+                for statement in FILL.split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+            times_ms = asyncio.run(_claim(url))
+    report = {
+        "bench": "claim",
+        "due_rows": CUSTOMERS * SOURCES_PER_CUSTOMER,
+        "customers": CUSTOMERS,
+        "claims": CLAIMS,
+        "median_ms": round(statistics.median(times_ms), 2),
+        "p95_ms": round(sorted(times_ms)[int(0.95 * len(times_ms))], 2),
+    }
+    print("claim     due rows  customers   median ms   p95 ms")
+    print(
+        f"{'':8}{report['due_rows']:>10,}{CUSTOMERS:>11,}"
+        f"{report['median_ms']:>12}{report['p95_ms']:>9}"
+    )
+    print(json.dumps(report))
+
+
+async def _claim(url: str) -> list[float]:
+    database = await Database(url, role="rag_worker", connections=2).open()
+    times_ms, after = [], uuid4()
+    for _ in range(CLAIMS):
+        async with database.transaction() as tx:
+            started = time.perf_counter()
+            claimed = await claims.claim_source(
+                tx, worker_id=WorkerId(uuid4()), lease_s=60.0, after=after, idle=True
+            )
+            times_ms.append((time.perf_counter() - started) * 1000)
+            assert claimed
+            after = claimed.customer_id
+    await database.close()
+    return times_ms

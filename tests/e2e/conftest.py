@@ -1,0 +1,5 @@
+"""Makes the running engine's fixtures known to the tests of this folder."""
+
+from fix_engine import api, caller, callers, worker
+
+__all__ = ["api", "caller", "callers", "worker"]
