@@ -141,7 +141,7 @@ class Operator:
             if not await customers.mark_deleted(tx, customer_id=customer_id):
                 raise CustomerNotFound("There is no such customer.")
             before = await purge.count(tx, customer_id=customer_id)
-            await purge.close_customer(tx, customer_id=customer_id)
+            await purge.close_customers(tx)
         return before
 
     async def remaining(self, customer_id: CustomerId) -> Receipt:

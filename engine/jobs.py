@@ -43,6 +43,7 @@ class Bell:
     def __init__(self, redis_url: str) -> None:
         self._settings = redis_settings(redis_url)
         self._pool: ArqRedis | None = None
+        self._connecting = asyncio.Lock()
 
     async def ring(self) -> bool:
         """One bell. False when Redis is away: logged, and healed by the workers' poll."""
@@ -70,11 +71,12 @@ class Bell:
             self._pool = None
 
     async def _connected(self) -> ArqRedis:
-        if self._pool is None:
-            self._pool = await create_pool(
-                self._settings,
-                job_serializer=encode,
-                job_deserializer=decode,
-                default_queue_name=QUEUE,
-            )
-        return self._pool
+        async with self._connecting:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    self._settings,
+                    job_serializer=encode,
+                    job_deserializer=decode,
+                    default_queue_name=QUEUE,
+                )
+            return self._pool

@@ -2,9 +2,16 @@
 
 from engine.config import Limits
 from engine.embedding import AsyncEmbedder
-from engine.errors import Detail, InvalidRequest, ModelUnavailable, RagNotFound, RagNotReady
+from engine.errors import (
+    Detail,
+    InvalidRequest,
+    ModelUnavailable,
+    RagNotFound,
+    RagNotReady,
+    SourceNotFound,
+)
 from engine.models import CustomerId, Hit, RagId, SourceId
-from engine.store import Database, rags, vectors
+from engine.store import Database, Tx, rags, sources, vectors
 from engine.text import clean_text
 
 
@@ -37,6 +44,7 @@ class Search:
             profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
             if profile is None:
                 raise RagNotFound("There is no such RAG.")
+            await _check_sources(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
             if not await vectors.searchable(tx, profile_id=profile.id):
                 raise RagNotReady(
                     "Nothing in this RAG can be searched yet: wait until its status is ready."
@@ -69,3 +77,18 @@ class Search:
             details.append(Detail(field="top_k", issue=issue))
         if details:
             raise InvalidRequest("The query is out of range.", details=tuple(details))
+
+
+async def _check_sources(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_ids: tuple[SourceId, ...]
+) -> None:
+    if not source_ids:
+        return
+    known = await sources.known(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
+    details = tuple(
+        Detail(field=f"source_ids[{number}]", issue=f"{source_id} is not a source of this RAG")
+        for number, source_id in enumerate(source_ids)
+        if source_id not in known
+    )
+    if details:
+        raise SourceNotFound("Some sources are not in this RAG.", details=details)

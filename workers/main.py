@@ -97,9 +97,11 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
         limits=limits,
         jobs=settings.worker_jobs,
     )
+    warming = asyncio.create_task(models.warm_up())
     try:
         yield crew, Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
     finally:
+        warming.cancel()
         extractor.close()
         models.close()
         await bell.close()
@@ -116,7 +118,9 @@ async def _listen(crew: Crew, *, settings: Settings) -> None:
 
     while True:
         worker = Worker(
-            functions=[func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=JOB_TIMEOUT_S)],
+            functions=[
+                func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=JOB_TIMEOUT_S)
+            ],
             queue_name=jobs.QUEUE,
             redis_settings=jobs.redis_settings(settings.redis_url),
             handle_signals=False,

@@ -1,11 +1,15 @@
 """The models that this worker process has open: opened when first needed, one session each."""
 
 import asyncio
+import logging
 
 import msgspec
 
 from engine.config import Settings
 from engine.embedding import AsyncEmbedder, ModelSpec, Registry, TokenSpans, open_embedder
+from engine.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 
 class OpenModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +35,13 @@ class Models:
             if name not in self._open:
                 self._open[name] = await asyncio.to_thread(self._load, name)
         return self._open[name]
+
+    async def warm_up(self) -> None:
+        """Open the default model before the first document needs it."""
+        try:
+            await self.open(self._registry.default.name)
+        except Unavailable as error:
+            log.warning("model not ready", extra={"code": error.code, "cause": error.message})
 
     def _load(self, name: str) -> OpenModel:
         spec = self._registry.get(name)

@@ -10,9 +10,8 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Protocol
 
 import msgspec
 
@@ -113,12 +112,6 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     overlap: int = 0
 
 
-class RoomAt(Protocol):
-    """What a piece that starts at a position may hold: table headers take from it."""
-
-    def __call__(self, start: int, /) -> Room: ...
-
-
 class Layout:
     """A text with its blocks, in order and without gaps that hold text: see `covering`."""
 
@@ -201,7 +194,7 @@ def covering(text: str, *, blocks: tuple[Block, ...]) -> list[Block]:
     end = 0
     for block in (*blocks, Block(kind="end", start=len(text), end=len(text))):
         if block.start > end and not text[end : block.start].isspace():
-            found.append(_filler(found[-1] if found else block, start=end, end=block.start))
+            found.append(_filler(text, after=found[-1:], start=end, end=block.start))
         start = max(block.start, end)
         if start < block.end:
             clipped = start != block.start
@@ -210,19 +203,22 @@ def covering(text: str, *, blocks: tuple[Block, ...]) -> list[Block]:
     return found
 
 
-def _filler(neighbour: Block, *, start: int, end: int) -> Block:
-    return Block(
-        kind="paragraph", start=start, end=end, headings=neighbour.headings, page=neighbour.page
-    )
+def _filler(text: str, *, after: list[Block], start: int, end: int) -> Block:
+    headings: tuple[str, ...] = ()
+    for block in after:
+        own = text[block.start : block.end].strip("# \n")
+        headings = (*block.headings, own) if block.kind == "heading" else block.headings
+    page = after[0].page if after else None
+    return Block(kind="paragraph", start=start, end=end, headings=headings, page=page)
 
 
 def cut_up(
-    layout: Layout, *, tape: Tape, start: int, end: int, room_at: RoomAt
+    layout: Layout, *, tape: Tape, start: int, end: int, room_at: Callable[[int], Room]
 ) -> Iterator[tuple[int, int]]:
     """Cut [start, end) into pieces (start, end), without blanks at their ends, in order.
 
-    A piece holds no more tokens and characters than `room_at(its start)` allows; it starts up to
-    `overlap` tokens before the end of the one before it.
+    A piece holds no more tokens and characters than `room_at(its start)` allows (table headers take
+    from it). It starts up to `overlap` tokens before the end of the one before it.
     """
     walk = _Walk(layout, tape=tape, end=end)
     fresh = start = layout.skip_blank(start)

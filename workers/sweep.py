@@ -79,6 +79,7 @@ class Sweep:
         return (
             lambda tx: purge.expire_indexes(tx, limit=rows, faults_max=faults_max, killed=KILLED),
             lambda tx: purge.expire_sources(tx, limit=rows, faults_max=faults_max, killed=KILLED),
+            purge.close_customers,
             lambda tx: purge.delete_sources_of_deleted_rags(tx, limit=rows),
             lambda tx: purge.delete_retired_chunks(tx, limit=rows),
             lambda tx: purge.delete_retired_documents(tx, limit=rows),

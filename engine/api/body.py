@@ -16,7 +16,7 @@ from engine.errors import BodyTooLarge, Detail
 
 S = TypeVar("S", bound=msgspec.Struct)
 DETAILS_MAX = 100
-_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_FAULTS = (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
 async def read_limited(chunks: AsyncIterator[bytes], *, bytes_max: int) -> bytes:
@@ -43,10 +43,12 @@ def from_json(body: bytes, kind: type[S]) -> S:
     Raises InvalidRequest with one detail per unknown, missing, repeated or wrong field.
     """
     try:
-        fields = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
+        text = body.decode() or "{}"
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        repeated = _repeated_keys(text)
     except _FAULTS as error:
         raise refused("body", f"must be a JSON object: {_reason(error)}") from error
-    return _checked(fields, kind, repeated=_repeated_keys(body) if body else ())
+    return _checked(fields, kind, repeated=repeated)
 
 
 def from_form(
@@ -76,17 +78,15 @@ def _listed(texts: list[str]) -> list[str] | str:
     return items
 
 
-def _repeated_keys(body: bytes) -> tuple[str, ...]:
-    # The standard decoder is the one that shows repeated keys; "last one wins" hides mistakes.
+def _repeated_keys(text: str) -> tuple[str, ...]:
+    # The standard decoder is the one that shows repeated keys; "last one wins" hides mistakes. It
+    # reads what the other one has accepted, so that only depth can still stop it.
     outermost: list[str] = []
 
     def keep(pairs: list[tuple[str, object]]) -> None:
         outermost[:] = [key for key, _ in pairs]
 
-    try:
-        json.loads(body, object_pairs_hook=keep, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError) as error:
-        raise refused("body", "must be a JSON object") from error
+    json.loads(text, object_pairs_hook=keep, parse_int=str, parse_float=str)
     return tuple(key for key, times in Counter(outermost).items() if times > 1)
 
 

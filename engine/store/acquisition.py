@@ -74,15 +74,15 @@ async def start_index(
         _Started,
         """
         INSERT INTO indexes (customer_id, rag_id, source_id, profile_id, state, attempt, worker_id,
-                             lease_until, stage, generation)
+                             lease_until, stage, generation, alone)
         SELECT r.customer_id, r.id, %(source_id)s, r.profile_live, 'processing', 1, %(worker_id)s,
-               now() + make_interval(secs => %(lease_s)s), 'chunk', %(revision)s
+               now() + make_interval(secs => %(lease_s)s), 'chunk', %(revision)s, %(alone)s
         FROM rags r WHERE r.id = %(rag_id)s
         ON CONFLICT (source_id, profile_id) DO UPDATE
         SET state = 'processing', attempt = indexes.attempt + 1, worker_id = EXCLUDED.worker_id,
             lease_until = EXCLUDED.lease_until, due_at = NULL, stage = 'chunk',
             generation = EXCLUDED.generation, retired = true, done = 0, total = 0, faults = 0,
-            alone = false, failure = NULL, updated_at = clock_timestamp()
+            alone = EXCLUDED.alone, failure = NULL, updated_at = clock_timestamp()
         RETURNING id, profile_id, attempt
         """,
         {
@@ -91,6 +91,7 @@ async def start_index(
             "worker_id": worker_id,
             "lease_s": lease_s,
             "revision": revision,
+            "alone": claim.alone,
         },
     )
     assert row

@@ -252,19 +252,24 @@ async def delete_customers(tx: Tx, *, limit: int) -> int:
     )
 
 
-async def close_customer(tx: Tx, *, customer_id: CustomerId) -> None:
-    """Everything of a customer is deleted for every reader; the sweep's statements remove it."""
-    params = {"id": customer_id}
-    await tx.run("DELETE FROM accesskeys WHERE customer_id = %(id)s", params)
-    await tx.run(
-        "UPDATE rags SET deleted_at = now() WHERE customer_id = %(id)s AND deleted_at IS NULL",
-        params,
+async def close_customers(tx: Tx) -> int:
+    """What closed customers hold is deleted for every reader; other statements remove the rows.
+
+    Run by the sweep again and again: a request that was under way may have added something.
+    """
+    keys = await tx.run(
+        "DELETE FROM accesskeys WHERE customer_id IN"
+        " (SELECT id FROM customers WHERE deleted_at IS NOT NULL)"
     )
-    await tx.run(
-        "UPDATE files SET kept = false, deleted_at = now() WHERE customer_id = %(id)s"
-        " AND deleted_at IS NULL",
-        params,
+    rags = await tx.run(
+        "UPDATE rags SET deleted_at = now() WHERE deleted_at IS NULL AND customer_id IN"
+        " (SELECT id FROM customers WHERE deleted_at IS NOT NULL)"
     )
+    files = await tx.run(
+        "UPDATE files SET kept = false, deleted_at = now() WHERE deleted_at IS NULL"
+        " AND customer_id IN (SELECT id FROM customers WHERE deleted_at IS NOT NULL)"
+    )
+    return keys + rags + files
 
 
 def _expiry(*, limit: int, faults_max: int, killed: Failure) -> dict[str, object]:

@@ -202,6 +202,19 @@ async def live_total(tx: Tx, *, rag_id: RagId) -> int:
     )
 
 
+async def known(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_ids: Sequence[SourceId]
+) -> set[SourceId]:
+    """Those of `source_ids` that are sources of this RAG."""
+    rows = await tx.all(
+        dict[str, SourceId],
+        "SELECT id FROM sources WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s"
+        " AND id = ANY(%(source_ids)s) AND deleted_at IS NULL",
+        {"customer_id": customer_id, "rag_id": rag_id, "source_ids": list(source_ids)},
+    )
+    return {row["id"] for row in rows}
+
+
 async def queue_position(tx: Tx, *, customer_id: CustomerId, source_id: SourceId) -> int | None:
     """1 for the next of this customer's sources to be claimed; None when it does not wait."""
     return await tx.value(

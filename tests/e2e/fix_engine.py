@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-from msgspec.structs import replace
 
 from engine.access import Operator
 from engine.config import Settings

@@ -312,6 +312,11 @@ def test_text_outside_of_any_block_is_in_a_passage() -> None:
     assert texts_of(plain(text, blocks=[])) == [text]
 
 
+def test_text_outside_of_any_block_belongs_to_the_heading_before_it() -> None:
+    document = plain("# Head\n\nloose", blocks=[Block(kind="heading", start=0, end=6)])
+    assert [passage.headings for passage in passages_of(document)] == [("Head",)]
+
+
 def test_a_word_without_end_is_cut_by_characters() -> None:
     found = texts_of(plain("x" * 10_000))
     assert "".join(found) == "x" * 10_000
@@ -362,7 +367,7 @@ HOSTILE = {
     "lines of one character": lambda size: plain("a\n" * (size // 2)),
     "blocks of one character": lambda size: lined(size // 2),
     "cells": lambda size: table(size // 4),
-    "headings": lambda size: document_of(*[("h1", "x")] * (size // 2_000)),
+    "headings": lambda size: document_of(*[("h1", "x")] * (size // 200)),
 }
 
 
