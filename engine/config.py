@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models_file: Path | None = None
     chunk_tokens: int = 200
     chunk_overlap_tokens: int = 0
-    embed_batch_tokens: int = 4_096
+    embed_batch_tokens: int = 1_024
     failpoint: str = ""
     limits: Limits = Limits()
 

@@ -4,14 +4,16 @@ No worker runs here: the tests take the part of workers, one statement of the st
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Concatenate, LiteralString, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from fix_services import on_database
 
-from engine.config import Settings
+from engine.local import Services
 from engine.models import Coverage, CustomerId, Document, Failure, Passage, RagId, SourceId, Stage
 from engine.models import State, WorkerId
 from engine.store import Database, Tx, acquisition, chunks, claims, customers, documents, indexes
@@ -164,7 +166,14 @@ class Store:
 
     async def ingest(self, *, chunk_count: int = 3, text: str = "some text") -> ClaimedIndex:
         """Work the fairest due source to ready."""
-        index = await self.acquire(await self.claimed_source(), text=text)
+        return await self.ingest_claim(
+            await self.claimed_source(), chunk_count=chunk_count, text=text
+        )
+
+    async def ingest_claim(
+        self, claim: ClaimedSource, *, chunk_count: int = 3, text: str = "some text"
+    ) -> ClaimedIndex:
+        index = await self.acquire(claim, text=text)
         await self.store(index, ordinals=range(chunk_count))
         await self.finish(index, chunk_count=chunk_count)
         return index
@@ -227,13 +236,6 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def admin_database_url(database_url: str, services: Any) -> Iterator[str]:
+def admin_database_url(database_url: str, services: Services) -> str:
     """The test's database, as the superuser: for what no role of the engine may do."""
-    from fix_services import on_database
-
-    yield on_database(services.admin_url, database=database_url.rpartition("/")[2])
-
-
-@pytest.fixture
-def limits(settings: Settings) -> Any:
-    return settings.limits
+    return on_database(services.admin_url, database=urlsplit(database_url).path[1:])

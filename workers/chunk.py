@@ -20,7 +20,7 @@ from workers.pieces import Layout, Room, Tape, covering, cut_up
 T = TypeVar("T")
 
 # Tokenizers map a very long word to a single unknown token, so tokens alone do not bound a chunk.
-# Chunks of real prose hold 3.6 characters per token, and of 8,000 of prose and code none over 10.1.
+# Of 8,000 chunks of manuals and code none held more than 10.1 characters per token.
 CHARACTERS_PER_TOKEN = 16
 # A section below this share of a chunk is joined with a sibling, until it no longer is.
 TINY_SHARE = 0.125

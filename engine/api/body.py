@@ -4,12 +4,14 @@ A struct decoder stops at the first fault; here each field is decoded by itself,
 tells a caller all that is wrong. What the fields mean is checked by the verbs.
 """
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
+from litestar.types import Receive
 
 from engine.api.edge import refusal, refused
 from engine.errors import BodyTooLarge, Detail
@@ -17,6 +19,22 @@ from engine.errors import BodyTooLarge, Detail
 S = TypeVar("S", bound=msgspec.Struct)
 DETAILS_MAX = 100
 _FAULTS = (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
+
+
+async def arriving(receive: Receive, *, idle_s: float) -> AsyncIterator[bytes]:
+    """A request's body as it arrives. Raises InvalidRequest when it breaks off or stands still."""
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                event = await receive()
+        except TimeoutError as error:
+            raise refused("body", f"did not go on for {idle_s:g} s") from error
+        if event["type"] != "http.request":
+            raise refused("body", "ended before it was complete")
+        if event["body"]:
+            yield event["body"]
+        if not event["more_body"]:
+            return
 
 
 async def read_limited(chunks: AsyncIterator[bytes], *, bytes_max: int) -> bytes:
@@ -99,6 +117,7 @@ def _checked(
 ) -> S:
     found = [*details]
     found += [Detail(field=key[:100], issue="is given more than once") for key in repeated]
+    named = {detail.field for detail in details}
     values: dict[str, object] = {}
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name, given in fields.items():
@@ -110,7 +129,7 @@ def _checked(
     found += [
         Detail(field=name, issue="is required")
         for name, field in known.items()
-        if field.required and name not in fields
+        if field.required and name not in fields and name not in named
     ]
     if found:
         raise refusal(tuple(found[:DETAILS_MAX]))

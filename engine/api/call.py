@@ -13,7 +13,7 @@ from litestar.datastructures import State as AppState
 
 from engine.access import Access
 from engine.api import edge
-from engine.api.body import from_form, from_json, limited, read_limited, require_json
+from engine.api.body import arriving, from_form, from_json, limited, read_limited, require_json
 from engine.api.form import FormRules, is_form, read_form
 from engine.config import Limits, Settings
 from engine.documents import Documents
@@ -23,6 +23,9 @@ from engine.health import Health
 from engine.models import Cursor, CustomerId, Page, Upload
 from engine.rags import Rags
 from engine.search import Search
+
+# A body that does not go on for so long holds a connection for nothing.
+BODY_IDLE_S = 60.0
 
 HttpRequest = Request[Any, Any, AppState]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -120,16 +123,8 @@ class Call:
             self.customer_id, chunks, filename=filename, media_type=media_type
         )
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises InvalidRequest when the caller goes away meanwhile."""
-        while True:
-            event = await self.request.receive()
-            if event["type"] != "http.request":
-                raise edge.refused("body", "ended before it was complete")
-            if event["body"]:
-                yield event["body"]
-            if not event["more_body"]:
-                return
+    def _chunks(self) -> AsyncIterator[bytes]:
+        return arriving(self.request.receive, idle_s=BODY_IDLE_S)
 
 
 async def called(request: HttpRequest) -> Call:

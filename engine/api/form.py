@@ -144,9 +144,11 @@ class _FormReader:
                 raise BodyTooLarge(f"The text fields of the form are larger than {limit} bytes.")
             value += piece
         try:
-            self.form.texts.setdefault(name, []).append(value.decode())
+            text = value.decode()
         except UnicodeDecodeError:
             self.form.details.append(Detail(field=name[:100], issue="is not valid UTF-8"))
+        else:
+            self.form.texts.setdefault(name, []).append(text)
 
     async def _refuse(self, name: str, issue: str, body: AsyncIterator[bytes]) -> None:
         self.form.details.append(Detail(field=name[:100], issue=issue))

@@ -37,7 +37,7 @@ async def metrics(request: HttpRequest) -> Response[bytes]:
     except Unavailable:
         measured = None
     text = generate_latest(gauges(measured)) + generate_latest(request.app.state.meter.registry)
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 def gauges(measured: Metrics | None) -> CollectorRegistry:

@@ -36,8 +36,12 @@ async def lock(tx: Tx, *, customer_id: CustomerId, sha256: bytes) -> bool:
 
 async def unused(tx: Tx, *, age_s: float, limit: int) -> list[Blob]:
     """Rows that nothing refers to, untouched for `age_s` (or of a closed customer), locked; busy
-    ones are passed over."""
-    return await tx.all(
+    ones are passed over.
+
+    The second statement looks again once they are locked: a file may have been made of one of them
+    between the first one's snapshot and its lock.
+    """
+    locked = await tx.all(
         Blob,
         """
         SELECT b.customer_id, b.sha256 FROM blobs b
@@ -52,6 +56,21 @@ async def unused(tx: Tx, *, age_s: float, limit: int) -> list[Blob]:
         FOR UPDATE SKIP LOCKED
         """,
         {"age_s": age_s, "limit": limit},
+    )
+    return await tx.all(
+        Blob,
+        """
+        SELECT b.customer_id, b.sha256
+        FROM unnest(%(customer_ids)s::uuid[], %(hashes)s::bytea[]) AS b (customer_id, sha256)
+        WHERE NOT EXISTS (SELECT FROM files f
+                          WHERE f.customer_id = b.customer_id AND f.sha256 = b.sha256)
+          AND NOT EXISTS (SELECT FROM documents d
+                          WHERE d.customer_id = b.customer_id AND d.original_sha256 = b.sha256)
+        """,
+        {
+            "customer_ids": [blob.customer_id for blob in locked],
+            "hashes": [blob.sha256 for blob in locked],
+        },
     )
 
 

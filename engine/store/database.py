@@ -143,5 +143,7 @@ class translated:  # noqa: N801 - reads as a statement: with translated()
         if isinstance(error, psycopg.errors.ForeignKeyViolation):
             if error.diag.constraint_name == "sources_file":
                 raise StorageFileNotFound("One of the files was deleted meanwhile.") from error
+            # A row that another one points to went or came at the same moment: try again.
+            raise DatabaseUnavailable("The data changed at the same moment.") from error
         elif isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)):
             raise DatabaseUnavailable("The database is away at the moment.") from error

@@ -3,11 +3,9 @@
 Every statement is bounded by `limit`, so that no transaction is long and no lock is held for many.
 """
 
-from typing import LiteralString
-
 import msgspec
 
-from engine.models import CustomerId, Failure
+from engine.models import CustomerId, Failure, FileId
 from engine.store.database import Tx
 
 
@@ -53,43 +51,37 @@ async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure
 
 async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
     """As expire_sources. A source whose primary index is charged out goes with it."""
-    params = _expiry(limit=limit, faults_max=faults_max, killed=killed)
-    await tx.run(
-        """
-        WITH over AS (
-            SELECT i.source_id, i.generation_live IS NOT NULL AS live
-            FROM indexes i JOIN rags r ON r.id = i.rag_id AND r.profile_live = i.profile_id
-            WHERE i.lease_until < now() AND i.lease_until IS NOT NULL
-              AND i.alone AND i.faults + 1 >= %(faults_max)s
-            ORDER BY i.lease_until LIMIT %(limit)s
-        )
-        UPDATE sources s
-        SET state = CASE WHEN over.live THEN 'ready' ELSE 'error' END, refresh_failed = over.live,
-            failure = %(killed)s::jsonb, updated_at = clock_timestamp()
-        FROM over WHERE s.id = over.source_id AND s.deleted_at IS NULL
-        """,
-        params,
-    )
+    # Source and index are locked together and nothing is waited for: a worker that finishes takes
+    # them in the same order, and a heartbeat cannot come between the two verdicts.
     return await tx.run(
         """
-        WITH expired AS (
-            SELECT id FROM indexes WHERE lease_until < now() AND lease_until IS NOT NULL
-            ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-        ), verdict AS (
-            SELECT i.id, i.alone AND i.faults + 1 >= %(faults_max)s AS over
+        WITH expired AS MATERIALIZED (
+            SELECT i.id FROM sources s JOIN indexes i ON i.source_id = s.id
+            WHERE i.lease_until < now() AND i.lease_until IS NOT NULL
+            ORDER BY i.lease_until LIMIT %(limit)s FOR UPDATE OF s, i SKIP LOCKED
+        ), verdict AS MATERIALIZED (
+            SELECT i.id, i.source_id, i.generation_live IS NOT NULL AS live,
+                   i.alone AND i.faults + 1 >= %(faults_max)s AS over,
+                   EXISTS (SELECT FROM rags r WHERE r.id = i.rag_id
+                           AND r.profile_live = i.profile_id) AS is_primary
             FROM indexes i JOIN expired USING (id)
+        ), told AS (
+            UPDATE sources s
+            SET state = CASE WHEN v.live THEN 'ready' ELSE 'error' END, refresh_failed = v.live,
+                failure = %(killed)s::jsonb, updated_at = clock_timestamp()
+            FROM verdict v
+            WHERE s.id = v.source_id AND v.over AND v.is_primary AND s.deleted_at IS NULL
         )
         UPDATE indexes i
         SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
             faults = faults + alone::int, due_at = CASE WHEN v.over THEN NULL ELSE now() END,
-            state = CASE WHEN NOT v.over THEN 'pending'
-                         WHEN generation_live IS NOT NULL THEN 'ready' ELSE 'error' END,
+            state = CASE WHEN NOT v.over THEN 'pending' WHEN v.live THEN 'ready' ELSE 'error' END,
             retired = retired OR v.over,
             failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
             updated_at = clock_timestamp()
         FROM verdict v WHERE i.id = v.id
         """,
-        params,
+        _expiry(limit=limit, faults_max=faults_max, killed=killed),
     )
 
 
@@ -166,44 +158,65 @@ async def delete_chunks_of_deleted_sources(tx: Tx, *, limit: int) -> int:
 
 
 async def delete_rows_of_deleted_sources(tx: Tx, *, limit: int) -> int:
-    """Sources that have no chunk left, with their indexes and documents."""
-    gone: LiteralString = """
+    """Sources that have no chunk left, with their indexes and documents: in one statement, so that
+    all three see the same sources."""
+    return await tx.run(
+        """
         WITH gone AS MATERIALIZED (
             SELECT s.id FROM sources s
             WHERE s.deleted_at IS NOT NULL
               AND NOT EXISTS (SELECT FROM indexes i JOIN chunks c ON c.index_id = i.id
                               WHERE i.source_id = s.id)
-            ORDER BY s.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-    """
-    params = {"limit": limit}
-    await tx.run(gone + "DELETE FROM indexes USING gone WHERE source_id = gone.id", params)
-    await tx.run(gone + "DELETE FROM documents USING gone WHERE source_id = gone.id", params)
-    return await tx.run(gone + "DELETE FROM sources s USING gone WHERE s.id = gone.id", params)
+            ORDER BY s.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), gone_indexes AS (
+            DELETE FROM indexes USING gone WHERE source_id = gone.id
+        ), gone_documents AS (
+            DELETE FROM documents USING gone WHERE source_id = gone.id
+        )
+        DELETE FROM sources s USING gone WHERE s.id = gone.id
+        """,
+        {"limit": limit},
+    )
 
 
 async def delete_rags(tx: Tx, *, limit: int) -> int:
     """Deleted RAGs that have no source left, with their profiles."""
-    gone: LiteralString = """
+    return await tx.run(
+        """
         WITH gone AS MATERIALIZED (
             SELECT r.id FROM rags r WHERE r.deleted_at IS NOT NULL
               AND NOT EXISTS (SELECT FROM sources s WHERE s.rag_id = r.id)
-            ORDER BY r.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-    """
-    params = {"limit": limit}
-    await tx.run(gone + "DELETE FROM profiles USING gone WHERE rag_id = gone.id", params)
-    return await tx.run(gone + "DELETE FROM rags r USING gone WHERE r.id = gone.id", params)
+            ORDER BY r.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ), gone_profiles AS (
+            DELETE FROM profiles USING gone WHERE rag_id = gone.id
+        )
+        DELETE FROM rags r USING gone WHERE r.id = gone.id
+        """,
+        {"limit": limit},
+    )
 
 
 async def delete_files(tx: Tx, *, limit: int) -> int:
-    """Files that nobody keeps and no source row points to."""
-    return await tx.run(
+    """Files that nobody keeps and no source row points to.
+
+    They are locked first and looked at again by a second statement: what was committed between
+    the first one's snapshot and its lock is seen by the second only.
+    """
+    rows = await tx.all(
+        dict[str, FileId],
         """
-        DELETE FROM files WHERE id IN (
-            SELECT f.id FROM files f WHERE NOT f.kept
-              AND NOT EXISTS (SELECT FROM sources s WHERE s.file_id = f.id)
-            LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+        SELECT f.id FROM files f WHERE NOT f.kept
+          AND NOT EXISTS (SELECT FROM sources s WHERE s.file_id = f.id)
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         """,
         {"limit": limit},
+    )
+    return await tx.run(
+        """
+        DELETE FROM files f WHERE f.id = ANY(%(ids)s)
+          AND NOT EXISTS (SELECT FROM sources s WHERE s.file_id = f.id)
+        """,
+        {"ids": [row["id"] for row in rows]},
     )
 
 

@@ -1,5 +1,5 @@
 """Makes the running engine's fixtures known to the tests of this folder."""
 
-from fix_engine import api, caller, callers, worker
+from fix_engine import api, caller, callers, module_settings, worker
 
-__all__ = ["api", "caller", "callers", "worker"]
+__all__ = ["api", "caller", "callers", "module_settings", "worker"]

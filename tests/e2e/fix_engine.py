@@ -15,14 +15,18 @@ from typing import Any
 
 import httpx
 import pytest
+from fix_services import ROLE, execute, free_port, on_database
+from psycopg import sql
 
 from engine.access import Operator
 from engine.config import Settings
+from engine.local import Services
 from engine.store import Database
 
 START_TIMEOUT_S = 40.0
 READY_TIMEOUT_S = 60.0
 REPOSITORY = Path(__file__).parents[2]
+MODELS = Path(os.environ.get("RAG_ENGINE_TEST_MODELS_DIR") or REPOSITORY / ".data" / "models")
 
 
 @contextmanager
@@ -49,12 +53,19 @@ def process(*arguments: str, settings: Settings, log: Path) -> Iterator[subproce
 
 @contextmanager
 def api_process(settings: Settings, *, log: Path) -> Iterator[str]:
-    """The API behind uvicorn; yields its base URL once it answers."""
+    """The API; yields its base URL once it answers."""
+    with api_child(settings, log=log):
+        yield settings.base_url
+
+
+@contextmanager
+def api_child(settings: Settings, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The API behind uvicorn, at settings.base_url; yields its process once it answers."""
     arguments = ("-m", "uvicorn", "--factory", "engine.api.app:from_env", "--no-access-log")
     where = ("--host", settings.host, "--port", str(settings.port))
     with process(*arguments, *where, settings=settings, log=log) as child:
         _wait_until_up(settings.base_url, child=child, log=log)
-        yield settings.base_url
+        yield child
 
 
 @contextmanager
@@ -146,3 +157,24 @@ def caller(callers: Callable[[str], Caller]) -> Caller:
 def worker(settings: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     with worker_process(settings, log=tmp_path / "worker.log") as child:
         yield child
+
+
+@pytest.fixture(scope="module")
+def module_settings(
+    services: Services, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """Settings for an engine that a whole module shares; its tests keep apart by customers."""
+    name = f"rag_module_{free_port()}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
+        sql.Identifier(name), sql.Identifier(template_database), ROLE
+    )
+    execute(services.admin_url, create)
+    yield Settings(
+        database_url=on_database(services.database_url, database=name),
+        redis_url=f"{services.redis_url}?db=15",
+        data_dir=tmp_path_factory.mktemp("engine") / "data",
+        models_dir=MODELS,
+        port=free_port(),
+    )
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+    execute(services.admin_url, drop)

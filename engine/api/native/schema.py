@@ -161,7 +161,11 @@ def _rows(kinds: Sequence[type[errors.EngineError]]) -> list[Row]:
 def _error_response(code: int) -> Json:
     reference = _reference(wire.Error)
     content = {"application/json": {"schema": reference, "examples": {}}}
-    return {"description": REASONS[code], "content": content}
+    answer: Json = {"description": REASONS[code], "content": content}
+    if code == 503:
+        seconds = {"type": "integer", "description": "Seconds."}
+        answer["headers"] = {"Retry-After": {"schema": seconds}}
+    return answer
 
 
 def _error_example(row: Row) -> Json:

@@ -1,6 +1,6 @@
 """/rags/{id}/sources and what lies below a source."""
 
-from litestar import Response, delete, get, post
+from litestar import MediaType, Response, delete, get, post
 
 from engine import errors
 from engine.api.call import Call
@@ -125,7 +125,7 @@ async def read_text(call: Call) -> Response[bytes]:
     text = await call.verbs.documents.text(call.customer_id, rag_id, source_id)
     return Response(
         text.encode(),
-        media_type="text/plain; charset=utf-8",
+        media_type=MediaType.TEXT,
         headers={"X-Content-Type-Options": "nosniff"},
     )
 

@@ -87,8 +87,9 @@ async def download_file(call: Call) -> Stream:
     known = _MEDIA_TYPE.fullmatch(file.media_type)
     return Stream(
         await _begun(pieces),
-        media_type=file.media_type if known else "application/octet-stream",
         headers={
+            # As a header, because the framework would add a charset that the bytes may not have.
+            "Content-Type": file.media_type if known else "application/octet-stream",
             "Content-Length": str(file.file_bytes),
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
             "X-Content-Type-Options": "nosniff",

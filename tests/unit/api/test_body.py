@@ -1,10 +1,11 @@
+import asyncio
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api.body import from_form, from_json, limited, read_limited, require_json
+from engine.api.body import arriving, from_form, from_json, limited, read_limited, require_json
 from engine.api.native.wire import NewRag, Query, RagUpdate
 from engine.errors import BodyTooLarge, Detail, InvalidRequest
 
@@ -135,6 +136,13 @@ def test_form_fields_are_refused_by_name_next_to_what_was_found_before():
     ]
 
 
+def test_a_field_that_was_refused_before_is_not_called_missing():
+    with pytest.raises(InvalidRequest) as caught:
+        from_form({}, NewRag, details=(Detail(field="name", issue="is not valid UTF-8"),))
+    assert fields_of(caught) == ["name"]
+    assert caught.value.details[0].issue == "is not valid UTF-8"
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["", "application/json", "Application/JSON; charset=utf-8", "application/a+json", ";"],
@@ -171,3 +179,29 @@ async def test_a_body_over_its_limit_is_refused_while_it_arrives():
 async def test_a_body_at_its_limit_is_taken():
     assert await read_limited(pieces(b"ab", b"c"), bytes_max=3) == b"abc"
     assert [piece async for piece in limited(pieces(b"ab", b"c"), bytes_max=3)] == [b"ab", b"c"]
+
+
+async def test_a_body_that_breaks_off_is_refused():
+    events = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive():
+        return events.pop(0)
+
+    seen = []
+    with pytest.raises(InvalidRequest) as caught:
+        async for piece in arriving(receive, idle_s=5):
+            seen.append(piece)
+    assert seen == [b"half"]
+    assert caught.value.details[0].issue == "ended before it was complete"
+
+
+async def test_a_body_that_stands_still_is_refused():
+    async def receive():
+        await asyncio.sleep(5)
+
+    with pytest.raises(InvalidRequest) as caught:
+        await anext(arriving(receive, idle_s=0.01))
+    assert caught.value.details[0].issue == "did not go on for 0.01 s"

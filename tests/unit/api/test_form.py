@@ -108,6 +108,7 @@ async def test_every_odd_part_is_named():
     )
     assert [each.field for each in form.details] == ["files", "cover", "name"]
     assert form.uploads == []
+    assert form.texts == {}
 
 
 async def test_an_empty_file_input_of_a_browser_is_no_file():

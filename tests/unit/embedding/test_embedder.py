@@ -9,6 +9,11 @@ from engine.errors import ModelUnavailable
 WORDS = st.sampled_from(["page", "table", "refund", "naïve", "日本", "x", "policy", "callers"])
 
 
+@pytest.fixture(scope="module")
+def one_by_one(spec, models_path):
+    return open_embedder(spec, models_path=models_path, batch_tokens=1)
+
+
 def cosines(left, right):
     return np.sum(np.asarray(left) * np.asarray(right), axis=-1)
 
@@ -25,12 +30,26 @@ def test_no_texts_make_no_vectors(embedder):
 
 @settings(deadline=None, max_examples=20)
 @given(texts=st.lists(st.lists(WORDS, min_size=1, max_size=60).map(" ".join), max_size=12))
-def test_vectors_come_in_the_order_of_the_texts(embedder, texts):
-    alone = [embedder.embed([text])[0] for text in texts]
-    together = embedder.embed(texts)
-    # int8 scales each batch as a whole, so company moves a vector a little; strangers are far off.
-    assert len(together) == len(texts)
-    assert all(float(one @ other) > 0.97 for one, other in zip(together, alone, strict=True))
+def test_vectors_come_in_the_order_of_the_texts(one_by_one, texts):
+    # Each text makes a batch of its own, longest first, so the vectors are the same to the bit.
+    expected = [one_by_one.embed_query(text) for text in texts]
+    assert len(one_by_one.embed(texts)) == len(expected)
+    for found, alone in zip(one_by_one.embed(texts), expected, strict=True):
+        np.testing.assert_allclose(found, alone, atol=1e-6)
+
+
+def test_rows_of_one_batch_are_not_mixed_up(embedder):
+    texts = [
+        "Berlin",
+        "Money is given back within thirty days of the purchase.",
+        "Our offices are closed on public holidays and on the last day of the year.",
+        "def add(a, b): return a + b",
+    ]
+    # int8 scales a batch as a whole, so company moves a vector a little; strangers are far off.
+    alone = np.stack([embedder.embed_query(text) for text in texts])
+    likeness = embedder.embed(texts) @ alone.T
+    assert likeness.argmax(axis=1).tolist() == [0, 1, 2, 3]
+    assert likeness.diagonal().min() > 0.95
 
 
 def test_the_model_never_sees_more_tokens_than_the_budget(embedder, spec, models_path):

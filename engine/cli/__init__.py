@@ -1,0 +1,107 @@
+"""The command line, one module per verb. Verbs return an exit code; this module starts them.
+
+    0    done
+    1    what was asked for failed: a source ended in error, a check found something wrong
+    2    bad usage, or a setting that is missing or wrong
+    3    the engine, or what it stands on (database, queue, storage, model), cannot be reached
+    4    the access key is missing, unknown or expired
+    130  interrupted
+
+Answers go to stdout, progress and errors to stderr; an error is one sentence, never a traceback.
+Verbs that a script would call take --json. Heavy libraries are imported where they are used, so
+that every command starts fast.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from engine.cli.exits import CliError, Exit
+from engine.config import SettingsError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    # Libraries report what is then raised as well; `serve` and the workers set up their own logs.
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        return _run(arguments)
+    except CycloptsError:
+        return Exit.USAGE  # it has been printed
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away, as `head` does. Nothing more can be said on this pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except _expected() as error:
+        print(f"rag-engine: {_sentence(error)}", file=sys.stderr)
+        return _exit_code(error)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    code = _app()(
+        arguments,
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    sys.stdout.flush()
+    return code if isinstance(code, int) else Exit.DONE
+
+
+def _app() -> App:
+    """All verbs, by the names of their functions: a module is imported when its verb is called."""
+    from importlib.metadata import version
+
+    app = App(
+        name="rag-engine",
+        help="Files and URLs in, passages with exact citations out.",
+        version=lambda: version("rag-engine"),
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
+    for verb in ("up", "serve", "work", "ingest", "query", "status", "keys", "models", "doctor"):
+        app.command(f"engine.cli.{verb}:{verb}", name=verb)
+    customers = App(name="customers", help="Make, list and purge customers.")
+    for verb in ("create", "list", "purge"):
+        customers.command(f"engine.cli.customers:{verb}_", name=verb)
+    app.command(customers)
+    return app
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """What ends in a sentence. Evaluated only once something has been raised: imports cost."""
+    from engine.addresses import AllowListError
+    from engine.errors import EngineError
+    from engine.local import LocalError
+    from engine.store.schema import SchemaError
+
+    return CliError, SettingsError, AllowListError, EngineError, LocalError, SchemaError
+
+
+def _sentence(error: Exception) -> str:
+    from engine.addresses import AllowListError
+    from engine.errors import CallerError
+
+    if isinstance(error, AllowListError):
+        return f"RAG_ENGINE_ALLOW_NETWORKS: {error}"
+    if isinstance(error, CallerError) and error.details:
+        issues = "; ".join(f"{each.field} {each.issue}" for each in error.details)
+        return f"{error} ({issues})"
+    return str(error)
+
+
+def _exit_code(error: Exception) -> Exit:
+    from engine.addresses import AllowListError
+    from engine.errors import InvalidRequest, Unauthenticated, Unavailable
+
+    if isinstance(error, CliError):
+        return error.exit_code
+    if isinstance(error, (SettingsError, AllowListError, InvalidRequest)):
+        return Exit.USAGE
+    if isinstance(error, Unavailable):
+        return Exit.UNREACHABLE
+    return Exit.UNAUTHORISED if isinstance(error, Unauthenticated) else Exit.FAILED
