@@ -14,10 +14,30 @@ import pytest
 from fix_services import on_database
 
 from engine.local import Services
-from engine.models import Coverage, CustomerId, Document, Failure, Passage, RagId, SourceId, Stage
-from engine.models import State, WorkerId
-from engine.store import Database, Tx, acquisition, chunks, claims, customers, documents, indexes
-from engine.store import rags, sources
+from engine.models import (
+    Coverage,
+    CustomerId,
+    Document,
+    Failure,
+    Passage,
+    RagId,
+    SourceId,
+    Stage,
+    State,
+    WorkerId,
+)
+from engine.store import (
+    Database,
+    Tx,
+    acquisition,
+    chunks,
+    claims,
+    customers,
+    documents,
+    indexes,
+    rags,
+    sources,
+)
 from engine.store.claims import ClaimedIndex, ClaimedSource
 from engine.store.sources import NewSource
 
@@ -64,7 +84,7 @@ class Store:
         async with self.worker.transaction() as tx:
             return await tx.run(query, params)
 
-    # Rows ----------------------------------------------------------------------------------------
+    # Rows -------------------------------------------------------------------------------
 
     async def customer(self, name: str = "tester") -> CustomerId:
         return (await self.do(customers.insert, name=name)).id
@@ -105,7 +125,7 @@ class Store:
         )
         return [row["ordinal"] for row in rows]
 
-    # What a worker does ----------------------------------------------------------------------------
+    # What a worker does -----------------------------------------------------------------
 
     async def take_source(
         self, *, idle: bool = True, after: UUID = NOBODY, worker_id: WorkerId | None = None

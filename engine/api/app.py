@@ -43,7 +43,9 @@ from engine.search import Search
 from engine.store import Database
 
 log = logging.getLogger(__name__)
+DATABASE_TIMEOUT_S = 5.0  # then a request is told to come back
 OPERATOR_CONNECTIONS = 2
+OPERATOR_TIMEOUT_S = 3.0  # probes do not wait longer
 
 
 class Application(Litestar):
@@ -156,11 +158,17 @@ async def _verbs(
     stack: AsyncExitStack,
 ) -> Verbs:
     database = await Database(
-        settings.database_url, role="rag_api", connections=settings.database_connections
+        settings.database_url,
+        role="rag_api",
+        connections=settings.database_connections,
+        timeout_s=DATABASE_TIMEOUT_S,
     ).open()
     stack.push_async_callback(database.close)
     operator = await Database(
-        settings.database_url, role="rag_operator", connections=OPERATOR_CONNECTIONS
+        settings.database_url,
+        role="rag_operator",
+        connections=OPERATOR_CONNECTIONS,
+        timeout_s=OPERATOR_TIMEOUT_S,
     ).open()
     stack.push_async_callback(operator.close)
     bell = Bell(settings.redis_url)

@@ -18,6 +18,7 @@ from engine.errors import BodyTooLarge, Detail
 
 S = TypeVar("S", bound=msgspec.Struct)
 DETAILS_MAX = 100
+FIELDS_MAX = 100
 _FAULTS = (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -63,6 +64,8 @@ def from_json(body: bytes, kind: type[S]) -> S:
     try:
         text = body.decode() or "{}"
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if len(fields) > FIELDS_MAX:
+            raise refused("body", f"has more than {FIELDS_MAX} fields")
         repeated = _repeated_keys(text)
     except _FAULTS as error:
         raise refused("body", f"must be a JSON object: {_reason(error)}") from error
@@ -151,6 +154,8 @@ def _value(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:
         value, faults = _scalar(f"{name}[{index}]", item, item_kind)
         values.append(value)
         details += faults
+        if len(details) == DETAILS_MAX:
+            break
     return tuple(values), details
 
 

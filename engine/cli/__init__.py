@@ -15,7 +15,7 @@ that every command starts fast.
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -46,6 +46,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     code = _app()(
         arguments,
         exit_on_error=False,
+        error_formatter=lambda error: f"rag-engine: {error}",
         result_action="return_value",
     )
     sys.stdout.flush()
@@ -53,8 +54,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _app() -> App:
-    """All verbs, by the names of their functions: a module is imported when its verb is called."""
+    """All verbs. Their modules are small: each imports what is heavy when it is called."""
     from importlib.metadata import version
+
+    from engine.cli import customers, doctor, ingest, keys, models, query, serve, status, up, work
 
     app = App(
         name="rag-engine",
@@ -63,12 +66,24 @@ def _app() -> App:
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
     )
-    for verb in ("up", "serve", "work", "ingest", "query", "status", "keys", "models", "doctor"):
-        app.command(f"engine.cli.{verb}:{verb}", name=verb)
-    customers = App(name="customers", help="Make, list and purge customers.")
-    for verb in ("create", "list", "purge"):
-        customers.command(f"engine.cli.customers:{verb}_", name=verb)
-    app.command(customers)
+    verbs: tuple[Callable[..., int], ...] = (
+        up.up,
+        serve.serve,
+        work.work,
+        ingest.ingest,
+        query.query,
+        status.status,
+        keys.keys,
+        models.models,
+        doctor.doctor,
+    )
+    for verb in verbs:
+        app.command(verb)
+    operator = App(name="customers", help="Make, list and purge customers.")
+    operator.command(customers.create)
+    operator.command(customers.list_all, name="list")
+    operator.command(customers.purge)
+    app.command(operator)
     return app
 
 

@@ -1,8 +1,6 @@
 """What the command line reads of the API's answers. Fields that it does not use are left out."""
 
-
 import msgspec
-
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""The HTTP API from the caller's side: one method a request, answers as structs, errors as one tree.
+"""The HTTP API from the caller's side: a method for each request, answers as structs.
 
 httpx is used in this module of the engine's and no other of the command line. What to ask, and in
 which order, is the verbs' matter.

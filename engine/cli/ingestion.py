@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.addresses import normalise_url
-from engine.cli.answers import Failure, File, Source
+from engine.cli.answers import Failure, Source
 from engine.cli.client import ApiError, Client
 from engine.cli.exits import Exit
 from engine.cli.progress import Display
@@ -243,6 +243,4 @@ def _key(source: Source) -> str:
 
 def tally(results: Sequence[Result]) -> dict[str, int]:
     """How many of each outcome."""
-    return {
-        outcome.value: sum(each.outcome is outcome for each in results) for outcome in Outcome
-    }
+    return {outcome.value: sum(each.outcome is outcome for each in results) for outcome in Outcome}

@@ -119,7 +119,9 @@ def address_of(where: Where) -> str:
         return where.url.rstrip("/")
     settings = Settings.from_env(data_dir=where.data_dir)
     running = Place(settings.data_dir).running()
-    return running.url if running else local_url(settings)
+    if running:
+        return running.url
+    return settings.base_url if settings.public_url else local_url(settings)
 
 
 def key_of(where: Where) -> str:
@@ -142,8 +144,6 @@ def key_of(where: Where) -> str:
 
 def local_url(settings: Settings) -> str:
     """The address for clients on this machine: a wildcard is for listening only."""
-    if settings.public_url:
-        return settings.base_url
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
     return f"http://{host}:{settings.port}"
 

@@ -97,21 +97,20 @@ class Bars:
 
     def show(self, source: Source) -> None:
         if source.terminal or source.status == "pending":
-            self._drop(source.name)
+            self._drop(source.id)
             return
-        if source.name not in self._bars and len(self._bars) < BARS_MAX:
-            self._bars[source.name] = self._progress.add_task(shortened(source.name), stage="")
-        if source.name in self._bars:
+        if source.id not in self._bars and len(self._bars) < BARS_MAX:
+            self._bars[source.id] = self._progress.add_task(shortened(source.name), stage="")
+        if source.id in self._bars:
             now = source.progress
             self._progress.update(
-                self._bars[source.name],
+                self._bars[source.id],
                 completed=now.done,
                 total=now.total or None,
                 stage=now.stage,
             )
 
     def end(self, name: str, *, word: str, message: str) -> None:
-        self._drop(name)
         line = f"  {word:<8} {name}: {message}" if message else f"  {word:<8} {name}"
         self._console.print(line, markup=False, soft_wrap=True)
         if self._whole is not None:
@@ -120,8 +119,8 @@ class Bars:
     def close(self) -> None:
         self._progress.stop()
 
-    def _drop(self, name: str) -> None:
-        if (bar := self._bars.pop(name, None)) is not None:
+    def _drop(self, source_id: str) -> None:
+        if (bar := self._bars.pop(source_id, None)) is not None:
             self._progress.remove_task(bar)
 
 

@@ -81,8 +81,7 @@ def _say_engine(client: "Client", *, queue: dict[str, float], rags: "list[Rag]")
     head = ("RAG", "STATUS", *(state.upper() for state in STATES), "ID")
     counts = [[str(getattr(each.source_counts, state)) for state in STATES] for each in rags]
     rows = [
-        (each.name, each.status, *count, each.id)
-        for each, count in zip(rags, counts, strict=True)
+        (each.name, each.status, *count, each.id) for each, count in zip(rags, counts, strict=True)
     ]
     say_columns([head, *rows])
 

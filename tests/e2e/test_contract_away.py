@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import contract_shapes as shapes
@@ -83,8 +82,6 @@ def test_without_its_model_the_api_answers_all_but_queries(module_settings, tmp_
 def test_without_its_storage_uploads_are_refused_and_nothing_is_half_done(
     module_settings, tmp_path
 ):
-    folder: Path = tmp_path / "blobs"
-    folder.write_text("a file where the folder should be")
     settings = replace(module_settings, storage_url="s3://nowhere/prefix")
     with (
         api_process(settings, log=tmp_path / "api.log") as base_url,

@@ -112,9 +112,7 @@ async def test_an_upload_becomes_passages_that_a_question_finds(
     assert "30 days" in hits[0].text
     assert hits[0].headings == ("Refunds",)
     assert canonical[hits[0].start : hits[0].end] == hits[0].text
-    page = await verbs.documents.chunks(
-        customer_id, rag.id, source.id, page_size=100, after=None
-    )
+    page = await verbs.documents.chunks(customer_id, rag.id, source.id, page_size=100, after=None)
     assert len(page.items) == source.chunk_count > 0
 
 

@@ -1,4 +1,4 @@
-"""The sweep: what was deleted leaves no row and no object, in bounded steps, whatever is running."""
+"""The sweep: what was deleted leaves no row and no object, in bounded steps."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,8 +19,8 @@ from engine.files import Files
 from engine.jobs import Bell
 from engine.models import CustomerId, NewRag, NewSources, Rag, Upload
 from engine.rags import Rags
+from engine.store import acquisition, purge
 from engine.store import blobs as blob_rows
-from engine.store import purge
 from engine.store.blobs import Blob
 from workers.sweep import Sweep
 
@@ -269,8 +269,6 @@ async def test_the_sweep_is_silent_while_nothing_is_due(yard: Yard, redis_url: s
     customer_id = await yard.store.customer()
     await yard.store.source(customer_id, await yard.store.rag(customer_id))
     claim = await yard.store.claimed_source()
-    from engine.store import acquisition
-
     await yard.store.do(acquisition.postpone, claim=claim, delay_s=60, failure=PASSING)
     await yard.sweep.once()
     with redis.Redis.from_url(redis_url) as client:
@@ -294,8 +292,7 @@ async def test_a_lease_ends_while_the_worker_that_held_it_finishes_and_neither_w
     assert (await yard.store.source_row(index.source_id))["state"] == "ready"
 
 
-async def test_a_file_that_gets_a_source_at_the_last_moment_is_kept(yard: Yard) -> None:
-    """The source is committed after the sweep has looked and before it has the file's lock."""
+async def test_a_file_that_is_just_being_given_a_source_is_passed_over(yard: Yard) -> None:
     customer_id = await yard.store.customer()
     file = await yard.files.create(customer_id, await yard.upload(customer_id))
     rag_id = await yard.store.rag(customer_id)

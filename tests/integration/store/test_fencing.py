@@ -40,7 +40,7 @@ class Scene:
             "chunks": [str(r) for r in await self.store.fetch("SELECT id FROM chunks")],
         }
 
-    # Ways to lose a claim --------------------------------------------------------------------------
+    # Ways to lose a claim ---------------------------------------------------------------
 
     async def claimed_by_another(self) -> None:
         await self.store.execute(

@@ -1,4 +1,4 @@
-"""The state machine of sources and indexes, as schema.sql draws it, one transition after another."""
+"""The state machine of sources and indexes, as schema.sql draws it, step by step."""
 
 import pytest
 from fix_store import FINAL, KILLED, PASSING, Store

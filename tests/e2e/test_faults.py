@@ -1,0 +1,199 @@
+"""Deaths and outages: real worker processes are killed, services restarted, and nothing is lost."""
+
+import asyncio
+import shutil
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_hands import Site, long_text, open_site, quick
+from fix_services import make_folder, on_database
+from fix_web import Web
+from msgspec.structs import replace
+
+from engine.config import Settings
+from engine.errors import SourceNotFound
+from engine.local import LocalServices
+from engine.models import State, rag_status
+from engine.store.schema import apply_schema
+from workers.ingest import BATCH_PASSAGES
+
+pytestmark = pytest.mark.anyio
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture
+async def site(settings: Settings, web: Web, tmp_path: Path) -> AsyncIterator[Site]:
+    ours = replace(quick(settings), allow_networks=(web.host_port,))
+    async with open_site(ours, folder=tmp_path) as made:
+        yield made
+
+
+async def test_another_worker_finishes_2000_passages_without_a_double_or_lost_one(
+    site: Site,
+) -> None:
+    rag = await site.rag(long_text(2_000), chunk_tokens=16)
+    first = site.hire(failpoint="store:3")
+    assert await first.death() == KILLED
+    committed = (await site.fetch("SELECT count(*) AS count FROM chunks"))[0]["count"]
+    assert committed == 3 * BATCH_PASSAGES
+    assert (await site.chunks(rag, rag.sources[0].id)) == [], "a half-built generation is visible"
+
+    second = site.hire()
+    rag = await site.until_terminal(rag)
+    chunks = await site.expect_whole(rag, rag.sources[0].id)
+    assert len(chunks) >= 2_000
+    assert len({chunk.text for chunk in chunks}) == len(chunks)
+    rows = await site.fetch("SELECT count(*) AS count FROM chunks")
+    assert rows[0]["count"] == len(chunks)
+    assert [line["resumed_at"] for line in second.lines("ready")] == [committed]
+    assert second.lines("fetched") == [], "what had been committed was fetched again"
+    embedded = first.embedded() + second.embedded()
+    assert len(chunks) <= embedded <= len(chunks) + BATCH_PASSAGES
+
+
+@pytest.mark.parametrize("place", ["claim", "fetch", "extract", "finish"])
+async def test_a_death_at_any_other_place_is_made_good_by_another_worker(
+    site: Site, place: str
+) -> None:
+    rag = await site.rag(long_text(40), chunk_tokens=16)
+    first = site.hire(failpoint=place)
+    assert await first.death() == KILLED
+    second = site.hire()
+    rag = await site.until_terminal(rag, timeout_s=20)
+    chunks = await site.expect_whole(rag, rag.sources[0].id)
+    rows = await site.fetch(
+        "SELECT (SELECT count(*) FROM chunks) AS chunks, (SELECT count(*) FROM documents)"
+        " AS documents, (SELECT max(faults) FROM sources) AS faults"
+    )
+    assert rows == [{"chunks": len(chunks), "documents": 1, "faults": 0}]
+    assert len(second.lines("ready")) == (place != "finish")
+
+
+async def test_a_worker_that_is_told_to_stop_gives_back_what_it_holds_at_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The lease is an hour, so nothing but the giving back lets the next worker in."""
+    async with open_site(quick(settings, lease_s=3_600), folder=tmp_path) as site:
+        rag = await site.rag(long_text(800), chunk_tokens=16)
+        first = site.hire()
+        await first.wait_for("embedded", count=2)
+        assert await first.stop() == 0
+        rows = await site.fetch(
+            "SELECT state, lease_until, due_at <= now() AS due, faults, alone FROM indexes"
+        )
+        expected = {"state": "pending", "lease_until": None, "due": True}
+        assert rows == [{**expected, "faults": 0, "alone": False}]
+        assert await site.fetch("SELECT * FROM workers") == []
+        second = site.hire()
+        rag = await site.until_terminal(rag, timeout_s=30)
+        chunks = await site.expect_whole(rag, rag.sources[0].id)
+        assert first.embedded() + second.embedded() <= len(chunks) + BATCH_PASSAGES
+
+
+# Deletion while it runs -------------------------------------------------------------------------
+
+
+async def test_a_source_deleted_while_it_is_fetched_does_not_come_back(
+    site: Site, web: Web
+) -> None:
+    gate = threading.Event()
+    url = web.add("/slow", body="<p>It came too late.</p>" * 20, gate=gate)
+    rag = await site.rag(urls=(url,))
+    hand = site.hire()
+    while not web.hits["/slow"]:
+        await asyncio.sleep(0.02)
+    rag = await site.rags.delete_source(site.customer_id, rag.id, rag.sources[0].id)
+    assert (rag.sources, rag_status(rag.counts)) == ((), State.PENDING)
+    gate.set()
+    await site.until("SELECT count(*) = 0 FROM sources")
+    assert await hand.stop() == 0
+    for lines in (hand.lines("ready"), hand.lines("source failed")):
+        assert lines == []
+    rows = await site.fetch(
+        "SELECT (SELECT count(*) FROM documents) + (SELECT count(*) FROM indexes)"
+        " + (SELECT count(*) FROM chunks) AS left"
+    )
+    assert rows == [{"left": 0}]
+
+
+async def test_a_source_deleted_while_it_is_embedded_leaves_no_chunk(site: Site) -> None:
+    rag = await site.rag(long_text(2_000), "# A neighbour\n\nIt stays.", chunk_tokens=16)
+    hand = site.hire()
+    await hand.wait_for("embedded", count=4)
+    gone = rag.sources[0]
+    await site.rags.delete_source(site.customer_id, rag.id, gone.id)
+    with pytest.raises(SourceNotFound):
+        await site.chunks(rag, gone.id)
+    embedded = hand.embedded()
+    rag = await site.until_terminal(rag)
+    assert [source.state for source in rag.sources] == [State.READY]
+    await site.until("SELECT count(*) = 1 FROM sources")
+    await asyncio.sleep(1.0)
+    # The batch under way ends before the fence is met, and the neighbour is one passage.
+    assert hand.embedded() <= embedded + BATCH_PASSAGES + 1
+    assert hand.process.poll() is None
+    rows = await site.fetch("SELECT DISTINCT source_id FROM chunks")
+    assert [row["source_id"] for row in rows] == [rag.sources[0].id]
+
+
+# Outages ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_services() -> Iterator[LocalServices]:
+    """Servers that this test may stop."""
+    folder = make_folder()
+    with LocalServices(folder / "data", durable=False) as local:
+        admin_url = on_database(local.services.admin_url, database="rag_engine")
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        asyncio.run(apply_schema(local.services.database_url))
+        yield local
+    shutil.rmtree(folder)
+
+
+async def test_everything_becomes_ready_although_both_services_restart_under_load(
+    own_services: LocalServices, settings: Settings, tmp_path: Path
+) -> None:
+    ours = replace(
+        quick(settings, lease_s=3.0),
+        database_url=own_services.services.database_url,
+        redis_url=own_services.services.redis_url,
+    )
+    async with open_site(ours, folder=tmp_path) as site:
+        texts = [long_text(500), *(f"# Leaf {n}\n\nText number {n}." for n in range(12))]
+        rag = await site.rag(*texts, chunk_tokens=16)
+        hands = [site.hire(), site.hire()]
+        await site.until("SELECT count(*) > 64 FROM chunks", timeout_s=30)
+        await asyncio.to_thread(own_services.restart_redis)
+        more = await site.rag(*(f"# Twig {n}\n\nText number {n}." for n in range(6)))
+        await asyncio.to_thread(own_services.restart_postgres)
+        for started in (rag, more):
+            done = await site.until_terminal(started)
+            for source in done.sources:
+                await site.expect_whole(done, source.id)
+        assert [hand.process.poll() for hand in hands] == [None, None]
+        rows = await site.fetch(
+            "SELECT max(faults) AS faults, max(attempt) < 10 AS calm"
+            " FROM (SELECT faults, attempt FROM sources"
+            " UNION ALL SELECT faults, attempt FROM indexes) work"
+        )
+        assert rows == [{"faults": 0, "calm": True}]
+        assert [await hand.stop() for hand in hands] == [0, 0]
+
+
+async def test_ingestion_goes_on_while_redis_is_away(settings: Settings, tmp_path: Path) -> None:
+    ours = replace(quick(settings), redis_url=f"unix://{tmp_path}/nowhere.sock")
+    async with open_site(ours, folder=tmp_path) as site:
+        hand = site.hire()
+        rag = await site.rag("# A\n\nText.", "# B\n\nMore text.")
+        rag = await site.until_terminal(rag, timeout_s=20)
+        for source in rag.sources:
+            await site.expect_whole(rag, source.id)
+        assert hand.lines("bells are away, polling")
+        assert hand.process.poll() is None
