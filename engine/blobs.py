@@ -19,6 +19,7 @@ from engine.models import CustomerId
 
 READ_BYTES = 256 * 1024
 WRITE_BYTES = 8 * 1024 * 1024
+WRITES_MAX = 2  # pieces of one upload in memory; the library's default of 12 takes 100 MB
 
 
 class Blobs:
@@ -42,7 +43,9 @@ class Blobs:
         try:
             if await self._has(key, file_bytes=file_bytes):
                 return
-            await obstore.put_async(self._store, key, path, chunk_size=WRITE_BYTES)
+            await obstore.put_async(
+                self._store, key, path, chunk_size=WRITE_BYTES, max_concurrency=WRITES_MAX
+            )
         except (BaseError, OSError) as error:
             raise StorageUnavailable("The storage is away at the moment.") from error
 

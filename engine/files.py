@@ -111,7 +111,12 @@ class Files:
     ) -> tuple[File, AsyncIterator[bytes]]:
         """The file and its bytes, in pieces."""
         file = await self.get(customer_id, file_id)
-        return file, self._blobs.read(customer_id=customer_id, sha256=file.sha256)
+        pieces = self._blobs.read(customer_id=customer_id, sha256=file.sha256)
+        try:
+            first = await anext(pieces, b"")
+        except FileNotFoundError as error:
+            raise StorageUnavailable("The bytes of this file cannot be read.") from error
+        return file, _with_first(first, pieces)
 
     async def delete(self, customer_id: CustomerId, file_id: FileId, *, force: bool) -> File:
         """Delete a file; with force the sources made of it as well, else FileInUse."""
@@ -142,6 +147,12 @@ async def _remove(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: 
         await sources.mark_deleted(
             tx, customer_id=customer_id, rag_id=rag_id, source_ids=[source_id]
         )
+
+
+async def _with_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def _in_use(count: int) -> FileInUse:

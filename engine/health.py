@@ -1,6 +1,7 @@
 """What probes and metrics ask: is everything there, how much waits, who works on what."""
 
 from engine.blobs import Blobs
+from engine.embedding import Models
 from engine.jobs import Bell
 from engine.models import Noun, State
 from engine.store import Database, workers
@@ -26,17 +27,19 @@ class Metrics(Noun, frozen=True, kw_only=True):
 class Health:
     """`database` acts as the operator: counts go across customers."""
 
-    def __init__(self, *, database: Database, blobs: Blobs, bell: Bell) -> None:
+    def __init__(self, *, database: Database, blobs: Blobs, bell: Bell, models: Models) -> None:
         self._database = database
         self._blobs = blobs
         self._bell = bell
+        self._models = models
 
     async def ready(self) -> dict[str, str]:
         """What answers. Raises Unavailable for what requests cannot do without."""
         async with self._database.transaction() as tx:
             await workers.queue(tx)
         await self._blobs.ping()
-        return {"database": "ok", "storage": "ok"}
+        await self._models.open_default()
+        return {"database": "ok", "storage": "ok", "model": "ok"}
 
     async def metrics(self) -> Metrics:
         async with self._database.transaction() as tx:

@@ -63,7 +63,9 @@ class Rags:
     async def create(self, customer_id: CustomerId, new: NewRag) -> Rag:
         """All or nothing: the RAG with every source, or an error and no row."""
         model = new.embedding_model or self._registry.default.name
-        chunk_tokens = new.chunk_tokens or self._settings.chunk_tokens
+        chunk_tokens = new.chunk_tokens
+        if chunk_tokens is None:
+            chunk_tokens = self._settings.chunk_tokens
         overlap = new.chunk_overlap_tokens
         if overlap is None:
             overlap = min(self._settings.chunk_overlap_tokens, chunk_tokens - 1)

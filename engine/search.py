@@ -1,11 +1,10 @@
 """From a question to the passages that answer it, with where they stand."""
 
 from engine.config import Limits
-from engine.embedding import AsyncEmbedder
+from engine.embedding import Models
 from engine.errors import (
     Detail,
     InvalidRequest,
-    ModelUnavailable,
     RagNotFound,
     RagNotReady,
     SourceNotFound,
@@ -16,13 +15,11 @@ from engine.text import clean_text
 
 
 class Search:
-    """The query path. One embedder for each model that this process serves."""
+    """The query path."""
 
-    def __init__(
-        self, *, database: Database, embedders: dict[str, AsyncEmbedder], limits: Limits
-    ) -> None:
+    def __init__(self, *, database: Database, models: Models, limits: Limits) -> None:
         self._database = database
-        self._embedders = embedders
+        self._models = models
         self._limits = limits
 
     async def query(
@@ -49,7 +46,8 @@ class Search:
                 raise RagNotReady(
                     "Nothing in this RAG can be searched yet: wait until its status is ready."
                 )
-        vector = await self._embedder(profile.embedding_model).embed_query(question)
+        embedder = await self._models.open(profile.embedding_model)
+        vector = await embedder.embed_query(question)
         async with self._database.transaction(customer_id=customer_id) as tx:
             hits = await vectors.search(
                 tx,
@@ -61,11 +59,6 @@ class Search:
                 source_ids=source_ids,
             )
         return tuple(hits)
-
-    def _embedder(self, model: str) -> AsyncEmbedder:
-        if model not in self._embedders:
-            raise ModelUnavailable(f"The model {model!r} is not served by this engine.")
-        return self._embedders[model]
 
     def _check(self, question: str, *, top_k: int) -> None:
         details = []

@@ -19,6 +19,7 @@ import numpy as np
 from engine import logs
 from engine.blobs import Blobs
 from engine.config import Settings
+from engine.embedding import AsyncEmbedder, Models
 from engine.errors import (
     DatabaseUnavailable,
     EngineError,
@@ -47,7 +48,6 @@ from workers.chunk import chunk
 from workers.extract.extractor import Extractor
 from workers.failpoint import Failpoint
 from workers.fetch import Fetcher
-from workers.models import Models, OpenModel
 from workers.shapes import Fetched
 
 log = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ class Conductor:
         log.info("ready", extra={"chunks": len(passages), "resumed_at": first})
 
     async def _chunk(
-        self, document: Document, *, profile: Profile, model: OpenModel
+        self, document: Document, *, profile: Profile, model: AsyncEmbedder
     ) -> Sequence[Passage]:
         return await asyncio.to_thread(
             chunk,
@@ -272,7 +272,7 @@ class Conductor:
         return first
 
     async def _embed(
-        self, claim: ClaimedIndex, *, batch: Sequence[Passage], total: int, model: OpenModel
+        self, claim: ClaimedIndex, *, batch: Sequence[Passage], total: int, model: AsyncEmbedder
     ) -> None:
         keys = [_embedding_key(model, passage.embedded) for passage in batch]
         async with self._database.transaction() as tx:
@@ -283,7 +283,7 @@ class Conductor:
             if key not in known
         }
         if fresh:
-            vectors = await model.embedder.embed(list(fresh.values()))
+            vectors = await model.embed(list(fresh.values()))
             known |= dict(zip(fresh, vectors, strict=True))
             log.info("embedded", extra={"passages": len(fresh)})
         async with self._database.transaction() as tx:
@@ -352,7 +352,7 @@ def _source_id(claim: Claim) -> UUID:
     return claim.id if isinstance(claim, ClaimedSource) else claim.source_id
 
 
-def _embedding_key(model: OpenModel, embedded: str) -> bytes:
+def _embedding_key(model: AsyncEmbedder, embedded: str) -> bytes:
     """Identical for the same string under the same model and version, for no other."""
     identity = f"{model.spec.name}\0{model.spec.version}\0{embedded}"
     return hashlib.sha256(identity.encode()).digest()

@@ -21,7 +21,7 @@ from engine import jobs, logs
 from engine.addresses import AllowList
 from engine.blobs import Blobs
 from engine.config import Settings
-from engine.embedding import Registry
+from engine.embedding import Models, Registry
 from engine.errors import EngineError, Unavailable
 from engine.models import WorkerId
 from engine.store import Database
@@ -30,7 +30,6 @@ from workers.crew import Crew
 from workers.extract.extractor import Extractor
 from workers.fetch import Fetcher
 from workers.ingest import Conductor
-from workers.models import Models
 from workers.sweep import Sweep
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,6 @@ Nothing else in the API makes a connection. The process starts and answers 503 w
 away.
 """
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
@@ -32,8 +30,7 @@ from engine.api.observe import RequestMeter, observed
 from engine.blobs import Blobs
 from engine.config import Settings
 from engine.documents import Documents
-from engine.embedding import AsyncEmbedder, Registry, open_embedder
-from engine.errors import InvalidRequest, ModelUnavailable
+from engine.embedding import Models, Registry
 from engine.files import Files
 from engine.health import Health
 from engine.jobs import Bell
@@ -42,7 +39,6 @@ from engine.rags import Rags
 from engine.search import Search
 from engine.store import Database
 
-log = logging.getLogger(__name__)
 DATABASE_TIMEOUT_S = 5.0  # then a request is told to come back
 OPERATOR_CONNECTIONS = 2
 OPERATOR_TIMEOUT_S = 3.0  # probes do not wait longer
@@ -98,65 +94,15 @@ async def opened(app: Litestar) -> AsyncIterator[None]:
     """Open what the verbs stand on, and close it in the opposite order."""
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
-        registry = Registry.from_settings(settings)
-        app.state.embedders = await _embedders(settings, registry=registry, stack=stack)
-        app.state.verbs = await _verbs(
-            settings, registry=registry, embedders=app.state.embedders, stack=stack
-        )
+        app.state.verbs = await _verbs(settings, stack=stack)
         yield
 
 
-async def _embedders(
-    settings: Settings, *, registry: Registry, stack: AsyncExitStack
-) -> dict[str, AsyncEmbedder]:
-    """The default model by its name; while it is missing, nothing, and it is looked for again."""
-    embedders: dict[str, AsyncEmbedder] = {}
-    stack.callback(_close, embedders)
-    if not await _load(settings, registry=registry, into=embedders):
-        waiting = asyncio.create_task(_load_later(settings, registry=registry, into=embedders))
-        stack.callback(waiting.cancel)
-    return embedders
-
-
-def _close(embedders: dict[str, AsyncEmbedder]) -> None:
-    for embedder in embedders.values():
-        embedder.close()
-
-
-async def _load(settings: Settings, *, registry: Registry, into: dict[str, AsyncEmbedder]) -> bool:
-    try:
-        spec = registry.default
-        embedder = AsyncEmbedder(
-            await asyncio.to_thread(
-                open_embedder,
-                spec,
-                models_path=settings.models_path,
-                batch_tokens=settings.embed_batch_tokens,
-            )
-        )
-        await embedder.warm_up()
-    except (ModelUnavailable, InvalidRequest) as error:
-        log.warning("model not loaded", extra={"model": settings.embedding_model}, exc_info=error)
-        return False
-    into[spec.name] = embedder
-    return True
-
-
-async def _load_later(
-    settings: Settings, *, registry: Registry, into: dict[str, AsyncEmbedder]
-) -> None:
-    while not into:
-        await asyncio.sleep(ModelUnavailable.retry_after_s)
-        await _load(settings, registry=registry, into=into)
-
-
-async def _verbs(
-    settings: Settings,
-    *,
-    registry: Registry,
-    embedders: dict[str, AsyncEmbedder],
-    stack: AsyncExitStack,
-) -> Verbs:
+async def _verbs(settings: Settings, *, stack: AsyncExitStack) -> Verbs:
+    registry = Registry.from_settings(settings)
+    models = Models(registry=registry, settings=settings)
+    stack.callback(models.close)
+    await models.warm_up()
     database = await Database(
         settings.database_url,
         role="rag_api",
@@ -184,6 +130,6 @@ async def _verbs(
         ),
         rags=Rags(database=database, bell=bell, registry=registry, settings=settings),
         documents=Documents(database=database),
-        search=Search(database=database, embedders=embedders, limits=settings.limits),
-        health=Health(database=operator, blobs=blobs, bell=bell),
+        search=Search(database=database, models=models, limits=settings.limits),
+        health=Health(database=operator, blobs=blobs, bell=bell, models=models),
     )

@@ -7,6 +7,7 @@
     tokens      the model's tokenizer, for counting and cutting
     batches     which texts go through the model together
     embedder    a loaded model, blocking; `executor` is the same for async callers
+    opened      the models that a process has open
 
 Callers use the names exported here. There is no fallback to another model: one that is missing
 is ModelUnavailable.
@@ -15,6 +16,7 @@ is ModelUnavailable.
 from engine.embedding.embedder import Embedder, open_embedder
 from engine.embedding.executor import AsyncEmbedder
 from engine.embedding.install import is_installed, pull
+from engine.embedding.opened import Models
 from engine.embedding.registry import ModelSpec, Registry, Weights
 from engine.embedding.tokens import TokenSpans, open_tokenizer
 
@@ -22,6 +24,7 @@ __all__ = [
     "AsyncEmbedder",
     "Embedder",
     "ModelSpec",
+    "Models",
     "Registry",
     "TokenSpans",
     "Weights",

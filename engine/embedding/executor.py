@@ -16,6 +16,7 @@ class AsyncEmbedder:
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.spec = embedder.spec
+        self.tokenizer = embedder.tokenizer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed")
 
     async def embed(self, texts: Sequence[str]) -> Vectors:

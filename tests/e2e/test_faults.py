@@ -172,6 +172,7 @@ async def test_everything_becomes_ready_although_both_services_restart_under_loa
         await site.until("SELECT count(*) > 64 FROM chunks", timeout_s=30)
         await asyncio.to_thread(own_services.restart_redis)
         more = await site.rag(*(f"# Twig {n}\n\nText number {n}." for n in range(6)))
+        assert rag_status((await site.seen(rag)).counts) is State.PROCESSING, "no load any more"
         await asyncio.to_thread(own_services.restart_postgres)
         for started in (rag, more):
             done = await site.until_terminal(started)

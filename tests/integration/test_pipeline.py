@@ -11,7 +11,7 @@ from engine.access import Operator
 from engine.blobs import Blobs
 from engine.config import Settings
 from engine.documents import Documents
-from engine.embedding import AsyncEmbedder, Registry, open_embedder, pull
+from engine.embedding import Models, Registry, pull
 from engine.files import Files
 from engine.jobs import Bell
 from engine.models import CustomerId, NewRag, NewSources, Rag, State, rag_status
@@ -21,6 +21,22 @@ from engine.store import Database
 
 pytestmark = pytest.mark.anyio
 
+# Sections long enough to be passages of their own: the chunker puts tiny ones together.
+SHOP = """# Refunds
+
+You may return a kettle within 30 days. Send it back in its box, with the lid and the cord, and add
+the slip that came with it. We pay the money back to the card that you paid with, as soon as the box
+has come in and somebody has looked at the kettle. A kettle that has been used is taken back as
+well, as long as it is clean and nothing of it is broken. After the 30 days we repair what is faulty.
+
+# Shipping
+
+We ship every day from Monday to Friday. A parcel that is ordered before noon leaves the same day
+and takes two to three days within the country, four to seven days to its neighbours. You get a message
+with a number, by which the carrier tells where the parcel is. Nothing is shipped to islands in
+winter, because the ferries stay in the harbour when there is a storm.
+"""
+
 
 class Verbs:
     """What the API process holds, without HTTP."""
@@ -29,9 +45,6 @@ class Verbs:
         registry = Registry.from_settings(settings)
         spec = registry.default
         pull(spec, models_path=settings.models_path, progress=None)
-        embedder = open_embedder(
-            spec, models_path=settings.models_path, threads=1, batch_tokens=4096
-        )
         self.settings = settings
         self.bell = Bell(settings.redis_url)
         self.rags = Rags(
@@ -49,7 +62,7 @@ class Verbs:
         self.documents = Documents(database=database)
         self.search = Search(
             database=database,
-            embedders={spec.name: AsyncEmbedder(embedder)},
+            models=Models(registry=registry, settings=settings),
             limits=settings.limits,
         )
 
@@ -96,7 +109,7 @@ async def until_terminal(verbs: Verbs, customer_id: CustomerId, rag: Rag) -> Rag
 async def test_an_upload_becomes_passages_that_a_question_finds(
     verbs: Verbs, customer_id: CustomerId, worker: None
 ) -> None:
-    text = "# Refunds\n\nYou may return a kettle within 30 days.\n\n# Shipping\n\nWe ship daily.\n"
+    text = SHOP
     upload = await verbs.files.receive(
         customer_id, pieces(text.encode()), filename="shop.md", media_type="text/markdown"
     )
