@@ -72,7 +72,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap_key: str = ""
     allow_networks: tuple[str, ...] = ()
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
-    models_file: Path | None = None
     chunk_tokens: int = 200
     chunk_overlap_tokens: int = 0
     embed_batch_tokens: int = 1_024

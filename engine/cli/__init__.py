@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         return _run(arguments)
-    except CycloptsError:
-        return Exit.USAGE  # it has been printed
+    except CycloptsError as error:
+        print(f"rag-engine: {error}", file=sys.stderr)
+        return Exit.USAGE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -46,7 +47,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     code = _app()(
         arguments,
         exit_on_error=False,
-        error_formatter=lambda error: f"rag-engine: {error}",
+        print_error=False,
         result_action="return_value",
     )
     sys.stdout.flush()

@@ -2,9 +2,13 @@
 
 import socket
 
+PORT_MAX = 65_535
+
 
 def busy(host: str, *, port: int) -> str:
     """Why the address cannot be listened on, as one sentence with what to do; "" when it can."""
+    if not 1 <= port <= PORT_MAX:  # the resolver would take it modulo 65536
+        return f"{port} is not a port: choose one from 1 to {PORT_MAX} with --port."
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
@@ -17,8 +21,6 @@ def busy(host: str, *, port: int) -> str:
             probe.bind(address)
         except PermissionError:
             return f"This user may not listen on port {port}: choose one above 1023 with --port."
-        except OverflowError:
-            return f"{port} is not a port: choose one from 1 to 65535 with --port."
         except OSError:
             return (
                 f"Port {port} of {host} is in use by another program: "

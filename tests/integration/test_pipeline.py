@@ -25,14 +25,16 @@ pytestmark = pytest.mark.anyio
 SHOP = """# Refunds
 
 You may return a kettle within 30 days. Send it back in its box, with the lid and the cord, and add
-the slip that came with it. We pay the money back to the card that you paid with, as soon as the box
-has come in and somebody has looked at the kettle. A kettle that has been used is taken back as
-well, as long as it is clean and nothing of it is broken. After the 30 days we repair what is faulty.
+the slip that came with it. We pay the money back to the card that you paid with, as soon as the
+box has come in and somebody has looked at the kettle. A kettle that has been used is taken back
+as well, as long as it is clean and nothing of it is broken. After the 30
+days we repair what is faulty.
 
 # Shipping
 
 We ship every day from Monday to Friday. A parcel that is ordered before noon leaves the same day
-and takes two to three days within the country, four to seven days to its neighbours. You get a message
+and takes two to three days within the country, four to seven days to its neighbours.
+You get a message
 with a number, by which the carrier tells where the parcel is. Nothing is shipped to islands in
 winter, because the ferries stay in the harbour when there is a storm.
 """

@@ -1,6 +1,7 @@
 """/accesskeys: keys of the caller's own customer."""
 
 from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
 
 from engine import errors
 from engine.api.call import Call
@@ -22,7 +23,7 @@ TAG = "access keys"
         raises=(errors.BodyTooLarge,),
     ),
 )
-async def create_key(call: Call) -> Response[bytes]:
+async def create_key(call: NamedDependency[Call]) -> Response[bytes]:
     body = await call.json(wire.NewAccessKey)
     key, token = await call.verbs.access.create_key(
         call.customer_id, name=body.name, expire_s=wire.given(body.expire_s)
@@ -37,7 +38,7 @@ async def create_key(call: Call) -> Response[bytes]:
         "List access keys, newest first", tag=TAG, parameters=PAGE, answer=wire.AccessKeyList
     ),
 )
-async def list_keys(call: Call) -> Response[bytes]:
+async def list_keys(call: NamedDependency[Call]) -> Response[bytes]:
     page = await call.verbs.access.keys(
         call.customer_id, page_size=call.page_size(), after=call.time_cursor()
     )
@@ -59,7 +60,7 @@ async def list_keys(call: Call) -> Response[bytes]:
         raises=(errors.AccessKeyNotFound,),
     ),
 )
-async def delete_key(call: Call) -> Response[bytes]:
+async def delete_key(call: NamedDependency[Call]) -> Response[bytes]:
     key_id = AccessKeyId(call.id("id"))
     return ok(translate.access_key(await call.verbs.access.delete_key(call.customer_id, key_id)))
 

@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from engine import errors
 from engine.api.call import Call
@@ -19,7 +20,7 @@ from engine.api.native.endpoint import described, ok
         raises=(errors.CustomerNotFound,),
     ),
 )
-async def read_customer(call: Call) -> Response[bytes]:
+async def read_customer(call: NamedDependency[Call]) -> Response[bytes]:
     customer = await call.verbs.access.customer(call.customer_id)
     usage = await call.verbs.access.usage(call.customer_id)
     return ok(

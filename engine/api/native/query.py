@@ -1,6 +1,7 @@
 """/rags/{id}/query."""
 
 from litestar import Response, post
+from litestar.di import NamedDependency
 
 from engine import errors
 from engine.api.call import Call
@@ -25,7 +26,7 @@ from engine.models import RagId, SourceId
         ),
     ),
 )
-async def query_rag(call: Call) -> Response[bytes]:
+async def query_rag(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id = RagId(call.id("id"))
     body = await call.json(wire.Query)
     hits = await call.verbs.search.query(

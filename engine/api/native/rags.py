@@ -1,6 +1,7 @@
 """/rags and /rags/{id}."""
 
 from litestar import Response, delete, get, post, put
+from litestar.di import NamedDependency
 
 from engine import errors, models
 from engine.api.call import Call
@@ -34,7 +35,7 @@ IF_NONE_MATCH = Parameter(
         raises=ADDING,
     ),
 )
-async def create_rag(call: Call) -> Response[bytes]:
+async def create_rag(call: NamedDependency[Call]) -> Response[bytes]:
     body, uploads = await call.json_or_form(wire.NewRag)
     new = NewRag(
         name=body.name,
@@ -63,7 +64,7 @@ def new_sources(
     status_code=200,
     opt=described("List RAGs, newest first", tag=TAG, parameters=PAGE, answer=wire.RagList),
 )
-async def list_rags(call: Call) -> Response[bytes]:
+async def list_rags(call: NamedDependency[Call]) -> Response[bytes]:
     page = await call.verbs.rags.list(
         call.customer_id, page_size=call.page_size(), after=call.time_cursor()
     )
@@ -87,7 +88,7 @@ async def list_rags(call: Call) -> Response[bytes]:
         not_modified=True,
     ),
 )
-async def read_rag(call: Call) -> Response[bytes]:
+async def read_rag(call: NamedDependency[Call]) -> Response[bytes]:
     rag = await call.verbs.rags.get(call.customer_id, RagId(call.id("id")))
     return ok_unless_known(translate.rag(rag), if_none_match=call.header("if-none-match"))
 
@@ -103,7 +104,7 @@ async def read_rag(call: Call) -> Response[bytes]:
         raises=(errors.RagNotFound, errors.BodyTooLarge),
     ),
 )
-async def update_rag(call: Call) -> Response[bytes]:
+async def update_rag(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id = RagId(call.id("id"))
     body = await call.json(wire.RagUpdate)
     rag = await call.verbs.rags.update(
@@ -125,7 +126,7 @@ async def update_rag(call: Call) -> Response[bytes]:
         raises=(errors.RagNotFound,),
     ),
 )
-async def delete_rag(call: Call) -> Response[bytes]:
+async def delete_rag(call: NamedDependency[Call]) -> Response[bytes]:
     return ok(translate.rag(await call.verbs.rags.delete(call.customer_id, RagId(call.id("id")))))
 
 

@@ -1,6 +1,7 @@
 """/rags/{id}/sources and what lies below a source."""
 
 from litestar import MediaType, Response, delete, get, post
+from litestar.di import NamedDependency
 
 from engine import errors
 from engine.api.call import Call
@@ -33,7 +34,7 @@ def _ids(call: Call) -> tuple[RagId, SourceId]:
         raises=(errors.RagNotFound, *ADDING),
     ),
 )
-async def add_sources(call: Call) -> Response[bytes]:
+async def add_sources(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id = RagId(call.id("id"))
     body, uploads = await call.json_or_form(wire.NewSources)
     new = new_sources(body, uploads=uploads)
@@ -51,7 +52,7 @@ async def add_sources(call: Call) -> Response[bytes]:
         raises=(errors.RagNotFound,),
     ),
 )
-async def list_sources(call: Call) -> Response[bytes]:
+async def list_sources(call: NamedDependency[Call]) -> Response[bytes]:
     page = await call.verbs.rags.sources(
         call.customer_id,
         RagId(call.id("id")),
@@ -74,7 +75,7 @@ async def list_sources(call: Call) -> Response[bytes]:
         "Read a source, with its place in the queue", tag=TAG, answer=wire.Source, raises=ONE
     ),
 )
-async def read_source(call: Call) -> Response[bytes]:
+async def read_source(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id, source_id = _ids(call)
     source, place = await call.verbs.rags.source(call.customer_id, rag_id, source_id)
     return ok(translate.source(source, queue_position=place))
@@ -90,7 +91,7 @@ async def read_source(call: Call) -> Response[bytes]:
         raises=ONE,
     ),
 )
-async def delete_source(call: Call) -> Response[bytes]:
+async def delete_source(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id, source_id = _ids(call)
     return ok(
         translate.rag(await call.verbs.rags.delete_source(call.customer_id, rag_id, source_id))
@@ -104,7 +105,7 @@ async def delete_source(call: Call) -> Response[bytes]:
         "Fetch a source again, or try again after an error", tag=TAG, answer=wire.Source, raises=ONE
     ),
 )
-async def refresh_source(call: Call) -> Response[bytes]:
+async def refresh_source(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id, source_id = _ids(call)
     source = await call.verbs.rags.refresh_source(call.customer_id, rag_id, source_id)
     return ok(translate.source(source))
@@ -120,7 +121,7 @@ async def refresh_source(call: Call) -> Response[bytes]:
         raises=ONE,
     ),
 )
-async def read_text(call: Call) -> Response[bytes]:
+async def read_text(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id, source_id = _ids(call)
     text = await call.verbs.documents.text(call.customer_id, rag_id, source_id)
     return Response(
@@ -141,7 +142,7 @@ async def read_text(call: Call) -> Response[bytes]:
         raises=ONE,
     ),
 )
-async def list_chunks(call: Call) -> Response[bytes]:
+async def list_chunks(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id, source_id = _ids(call)
     page = await call.verbs.documents.chunks(
         call.customer_id,

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from engine import errors
@@ -36,7 +37,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
         raises=(errors.BodyTooLarge, errors.FileTooLarge, errors.StorageUnavailable),
     ),
 )
-async def upload_file(call: Call) -> Response[bytes]:
+async def upload_file(call: NamedDependency[Call]) -> Response[bytes]:
     body, uploads = await call.form(wire.NewFile, file_field="file", files_max=1, required=True)
     upload = msgspec.structs.replace(uploads[0], name=body.name or uploads[0].name)
     file = await call.verbs.files.create(call.customer_id, upload, type=body.type)
@@ -50,7 +51,7 @@ async def upload_file(call: Call) -> Response[bytes]:
         "List uploaded files, newest first", tag=TAG, parameters=PAGE, answer=wire.FileList
     ),
 )
-async def list_files(call: Call) -> Response[bytes]:
+async def list_files(call: NamedDependency[Call]) -> Response[bytes]:
     page = await call.verbs.files.list(
         call.customer_id, page_size=call.page_size(), after=call.time_cursor()
     )
@@ -67,7 +68,7 @@ async def list_files(call: Call) -> Response[bytes]:
     status_code=200,
     opt=described("Read what is known of a file", tag=TAG, answer=wire.File, raises=ONE),
 )
-async def read_file(call: Call) -> Response[bytes]:
+async def read_file(call: NamedDependency[Call]) -> Response[bytes]:
     file = await call.verbs.files.get(call.customer_id, FileId(call.id("id")))
     return ok(translate.file(file, base_url=call.base_url))
 
@@ -82,7 +83,7 @@ async def read_file(call: Call) -> Response[bytes]:
         raises=(*ONE, errors.StorageUnavailable),
     ),
 )
-async def download_file(call: Call) -> Stream:
+async def download_file(call: NamedDependency[Call]) -> Stream:
     file, pieces = await call.verbs.files.read(call.customer_id, FileId(call.id("id")))
     known = _MEDIA_TYPE.fullmatch(file.media_type)
     return Stream(
@@ -120,7 +121,7 @@ async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raises=(*ONE, errors.FileInUse),
     ),
 )
-async def delete_file(call: Call) -> Response[bytes]:
+async def delete_file(call: NamedDependency[Call]) -> Response[bytes]:
     file_id = FileId(call.id("id"))
     force = flag_of(call.query("force"), field="force")
     file = await call.verbs.files.delete(call.customer_id, file_id, force=force)
