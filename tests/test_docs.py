@@ -308,7 +308,7 @@ def test_every_verb_that_a_page_names_exists() -> None:
     named = {
         name
         for page in PAGES
-        for name in re.findall(r"(?:^|[`/ ])rag-engine ([a-z]+)", text_of(page), re.MULTILINE)
+        for name in re.findall(r"(?:^\$ |[`/]|: )rag-engine ([a-z]+)", text_of(page), re.MULTILINE)
     }
     assert named - verbs == set()
 

@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader went away, as `head` does. Nothing more can be said on this pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except OSError as error:
+        # Disks fill up and folders lose their permissions at any place.
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"rag-engine: {named}{error.strerror or error}", file=sys.stderr)
+        return Exit.FAILED
     except _expected() as error:
         print(f"rag-engine: {_sentence(error)}", file=sys.stderr)
         return _exit_code(error)

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from engine.cli.children import Child
     from engine.cli.client import Client
     from engine.cli.progress import Display
-    from engine.models import CustomerId
+    from engine import models
+    from engine.models import CustomerId, Rag
     from engine.rags import Rags
 
 SAMPLE = Path(__file__).parent / "sample"
 RAG = "Larkspur kettle (sample)"
 HANDBOOK, PAGE, GUARANTEE = "handbook.md", "brewing.html", "guarantee.txt"
 GUARANTEE_PDF = "guarantee.pdf"
-SOURCES = 3
+SAMPLE_NAMES = (HANDBOOK, GUARANTEE_PDF, PAGE)
 QUESTION = "The water tastes of vinegar after I removed the limescale. What now?"
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.1
@@ -52,8 +53,9 @@ class Demo:
 
     def __init__(self, settings: Settings, *, customer_id: "CustomerId") -> None:
         self._customer_id = customer_id
-        self.needed = not asyncio.run(_is_there(settings, customer_id))
-        self._page = PageServer() if self.needed else None
+        found = asyncio.run(_look(settings, customer_id))
+        self._remains = found.remains
+        self._page = None if found.whole else PageServer()
         self.worker_settings = self._page.permitted(settings) if self._page else settings
 
     def __enter__(self) -> "Demo":
@@ -89,11 +91,13 @@ class Demo:
         say("A small sample is brought in: a Markdown file, a web page, a PDF.")
         began, shown = time.monotonic(), display(silent=False)
         try:
+            for remains in self._remains:
+                client.delete_rag(remains)
             rag_id = _upload(client, folder=settings.data_dir)
             try:
                 permitted = page.permitted(settings)
                 asyncio.run(_add_page(permitted, self._customer_id, rag_id=rag_id, url=page.url))
-                shown.expect(SOURCES)
+                shown.expect(len(SAMPLE_NAMES))
                 watching = Watching(client, rag_id=rag_id, display=shown, workers=workers)
                 watching.until_page()
             finally:
@@ -227,10 +231,7 @@ def guarantee_pdf() -> bytes:
 
 
 def _upload(client: "Client", *, folder: Path) -> str:
-    """The RAG with the two files. What an interrupted start has left is removed first."""
-    for rag in client.rags():
-        if rag.name == RAG:
-            client.delete_rag(rag.id)
+    """A RAG with the two files; returns its id."""
     rag_id = client.create_rag(RAG).id
     with tempfile.TemporaryDirectory(dir=folder, prefix=".sample-") as name:
         pdf = Path(name) / GUARANTEE_PDF
@@ -240,17 +241,42 @@ def _upload(client: "Client", *, folder: Path) -> str:
     return rag_id
 
 
-async def _is_there(settings: Settings, customer_id: "CustomerId") -> bool:
-    """Whether an earlier start has brought the whole sample in."""
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the whole sample is there, and the ids of what an interrupted start has left."""
+
+    whole: bool
+    remains: tuple[str, ...] = ()
+
+
+async def _look(settings: Settings, customer_id: "CustomerId") -> Found:
     async with _rags(settings) as rags:
-        after = None
+        after, remains = None, []
         while True:
             page = await rags.list(customer_id, page_size=100, after=after)
             for rag in page.items:
-                if rag.name == RAG:
-                    return rag.counts.ready == rag.counts.total == SOURCES
+                if rag.name == RAG and is_whole(rag):
+                    return Found(whole=True)
+                if rag.name == RAG and is_remains(rag):
+                    remains.append(str(rag.id))
             if (after := page.next) is None:
-                return False
+                return Found(whole=False, remains=tuple(remains))
+
+
+def is_whole(rag: "Rag") -> bool:
+    """Whether all of the sample is ready in it, whatever else somebody has added."""
+    ready = {_sample_name(each) for each in rag.sources if each.state == "ready"}
+    return ready.issuperset(SAMPLE_NAMES)
+
+
+def is_remains(rag: "Rag") -> bool:
+    """Whether there is nothing in it but parts of the sample: nobody else's work."""
+    shown = {_sample_name(each) for each in rag.sources}
+    return len(rag.sources) == rag.counts.total and shown.issubset(SAMPLE_NAMES)
+
+
+def _sample_name(source: "models.Source") -> str:
+    """Of the page the address, because its name is its title, without the port of that start."""
+    return source.url.rpartition("/")[2] if source.url else source.name
 
 
 async def _add_page(

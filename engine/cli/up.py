@@ -202,12 +202,13 @@ def demand_port(settings: Settings, *, place: Place) -> None:
     """Raises CliError unless the port can be listened on, before anything has been started."""
     from engine.cli.port import busy
 
-    if running := place.running():
-        raise CliError(
-            f"An engine runs on the folder {place.data_dir} already, at {running.url} "
-            f"(process {running.pid})."
-        )
-    deadline = time.monotonic() + (ORPHANS_TIMEOUT_S if place.engine_path.exists() else 0.0)
+    running = place.running()
+    if running and running.url == local_url(settings):
+        sentence = f"An engine runs here already, at {running.url} (process {running.pid})."
+        if busy(settings.host, port=settings.port):
+            raise CliError(sentence)
+    killed = running is None and place.engine_path.exists()
+    deadline = time.monotonic() + (ORPHANS_TIMEOUT_S if killed else 0.0)
     while sentence := busy(settings.host, port=settings.port):
         if time.monotonic() >= deadline:
             raise CliError(sentence)
