@@ -110,7 +110,12 @@ def _opened(url: str) -> ObjectStore:
         return LocalStore(unquote(parts.path), automatic_cleanup=True, mkdir=True)
     return from_url(
         url,
-        client_options={"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=5)},
+        client_options={
+            "timeout": timedelta(seconds=30),
+            "connect_timeout": timedelta(seconds=5),
+            # Only an endpoint that the operator names (AWS_ENDPOINT_URL) is plain HTTP.
+            "allow_http": True,
+        },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=30)},
     )
 

@@ -127,7 +127,7 @@ class Conductor:
             raise
         except Exception as error:  # the conductor is the last handler of a document's errors
             with self._bound(claim):
-                await self._settle(claim, error=error)
+                await self._settle(claim, error=None if _cancelled() else error)
 
     def _bound(self, claim: Claim) -> AbstractContextManager[None]:
         return logs.bind(
@@ -346,6 +346,12 @@ class Held:
 
     def replace(self, claim: Claim) -> None:
         self.claim = claim
+
+
+def _cancelled() -> bool:
+    """Whether this task was told to stop: a driver may answer that with an error of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _source_id(claim: Claim) -> UUID:

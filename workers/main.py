@@ -8,9 +8,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 JOB_TIMEOUT_S = 24 * 3600
 QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
+SPOOL_AGE_S = 24 * 3600  # nothing is received or fetched for so long: its process was killed
 
 
 async def work(settings: Settings) -> None:
@@ -70,9 +74,18 @@ async def _until(stopped: asyncio.Event) -> None:
     await stopped.wait()
 
 
+def clear_spool(spool_dir: Path, *, age_s: float = SPOOL_AGE_S) -> None:
+    """Remove what killed processes have left of half received and half read documents."""
+    for left in spool_dir.glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - age_s:
+                shutil.rmtree(left, ignore_errors=True)
+
+
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
     limits = settings.limits
+    await asyncio.to_thread(clear_spool, settings.data_dir / "spool")
     database = await Database(
         settings.database_url, role="rag_worker", connections=settings.worker_jobs + 3
     ).open()

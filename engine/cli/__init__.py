@@ -105,10 +105,13 @@ def _expected() -> tuple[type[Exception], ...]:
 
 def _sentence(error: Exception) -> str:
     from engine.addresses import AllowListError
-    from engine.errors import CallerError
+    from engine.cli.doctor import cause_of
+    from engine.errors import CallerError, Unavailable
 
     if isinstance(error, AllowListError):
         return f"RAG_ENGINE_ALLOW_NETWORKS: {error}"
+    if isinstance(error, Unavailable) and error.__cause__:
+        return f"{error} ({cause_of(error)})"
     if isinstance(error, CallerError) and error.details:
         issues = "; ".join(f"{each.field} {each.issue}" for each in error.details)
         return f"{error} ({issues})"

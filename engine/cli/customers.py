@@ -98,8 +98,8 @@ def purge(
     if json:
         say_json({"id": customer_id, "removed": removed, "left": left})
     else:
-        say(f"to remove  {_counted(removed)}")
-        say(f"left       {_counted(left)}")
+        say(f"removed  {counted(removed)}")
+        say(f"left     {counted(left)}")
     if total(left):
         raise CliError(
             f"After {timeout_s:.0f} s there are still {total(left)} rows: a running worker removes "
@@ -133,7 +133,7 @@ def total(receipt: "Receipt") -> int:
     return sum(asdict(receipt).values())
 
 
-def _counted(receipt: "Receipt") -> str:
+def counted(receipt: "Receipt") -> str:
     from msgspec.structs import asdict
 
     if not total(receipt):

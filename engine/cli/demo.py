@@ -26,11 +26,11 @@ from engine.cli.place import Place, local_url
 from engine.config import Settings
 
 if TYPE_CHECKING:
+    from engine import models
     from engine.cli.answers import Source
     from engine.cli.children import Child
     from engine.cli.client import Client
     from engine.cli.progress import Display
-    from engine import models
     from engine.models import CustomerId, Rag
     from engine.rags import Rags
 
@@ -94,15 +94,13 @@ class Demo:
             for remains in self._remains:
                 client.delete_rag(remains)
             rag_id = _upload(client, folder=settings.data_dir)
-            try:
-                permitted = page.permitted(settings)
-                asyncio.run(_add_page(permitted, self._customer_id, rag_id=rag_id, url=page.url))
-                shown.expect(len(SAMPLE_NAMES))
-                watching = Watching(client, rag_id=rag_id, display=shown, workers=workers)
-                watching.until_page()
-            finally:
-                page.close()
-                workers.restart(settings)
+            permitted = page.permitted(settings)
+            asyncio.run(_add_page(permitted, self._customer_id, rag_id=rag_id, url=page.url))
+            shown.expect(len(SAMPLE_NAMES))
+            watching = Watching(client, rag_id=rag_id, display=shown, workers=workers)
+            watching.until_page()
+            page.close()
+            workers.restart(settings)
             watching.until_all()
         finally:
             shown.close()
@@ -196,7 +194,6 @@ def ask(client: "Client") -> None:
     from engine.cli.terminal import say
 
     rag = client.rag(RAG)
-    client.query(rag.id, QUESTION, top_k=1)  # the first one also opens connections
     began = time.monotonic()
     hits = client.query(rag.id, QUESTION, top_k=1)
     took_s = time.monotonic() - began

@@ -15,6 +15,7 @@ from engine.cli.terminal import note
 
 NAME_CHARACTERS_SHOWN = 48
 BARS_MAX = 12
+STAGES_SHOWN_MAX = 20
 
 
 class Display(Protocol):
@@ -49,17 +50,21 @@ class Silent:
 
 
 class Lines:
-    """One line for each stage that a source enters, and one for its end."""
+    """A line for the end of each source, and of a few sources also one for each stage."""
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
+        self._total = 0
 
     def expect(self, total: int) -> None:
+        self._total += total
         note(f"working on {total} source{'' if total == 1 else 's'}")
 
     def show(self, source: Source) -> None:
         stage = source.progress.stage
         if source.terminal or not stage or self._shown.get(source.id) == stage:
+            return
+        if self._total > STAGES_SHOWN_MAX:
             return
         self._shown[source.id] = stage
         note(f"  {stage:<8} {source.name}")

@@ -182,13 +182,19 @@ async def alone_waits(tx: Tx) -> bool:
 async def renew_sources(
     tx: Tx, *, worker_id: WorkerId, ids: Sequence[SourceId], lease_s: float
 ) -> set[tuple[SourceId, int]]:
-    """Move the leases; returns (id, attempt) of those still held: the others were taken away."""
+    """Move the leases; returns (id, attempt) of those still held: the others were taken away.
+
+    A source whose text is committed waits for its index without a lease, and nobody has taken it:
+    the task that turns to the index at this very moment must not be stopped.
+    """
     rows = await tx.all(
         _Held,
         """
-        UPDATE sources SET lease_until = now() + make_interval(secs => %(lease_s)s)
-        WHERE id = ANY(%(ids)s) AND worker_id = %(worker_id)s AND lease_until IS NOT NULL
-          AND deleted_at IS NULL
+        UPDATE sources SET lease_until = CASE WHEN lease_until IS NOT NULL
+                                              THEN now() + make_interval(secs => %(lease_s)s) END
+        WHERE id = ANY(%(ids)s) AND deleted_at IS NULL
+          AND ((worker_id = %(worker_id)s AND lease_until IS NOT NULL)
+               OR (state = 'processing' AND lease_until IS NULL AND due_at IS NULL))
           AND EXISTS (SELECT FROM rags WHERE rags.id = rag_id AND rags.deleted_at IS NULL)
         RETURNING id, attempt
         """,

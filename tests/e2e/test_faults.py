@@ -1,16 +1,22 @@
 """Deaths and outages: real worker processes are killed, services restarted, and nothing is lost."""
 
 import asyncio
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from fix_hands import Site, long_text, open_site, quick
-from fix_services import make_folder, on_database
+from fix_local import wait_until_gone
+from fix_services import REPOSITORY, make_folder, on_database
 from fix_web import Web
 from msgspec.structs import replace
 
@@ -82,7 +88,9 @@ async def test_a_worker_that_is_told_to_stop_gives_back_what_it_holds_at_once(
         rag = await site.rag(long_text(800), chunk_tokens=16)
         first = site.hire()
         await first.wait_for("embedded", count=2)
+        told_at = time.monotonic()
         assert await first.stop() == 0
+        assert time.monotonic() - told_at < 5.0
         rows = await site.fetch(
             "SELECT state, lease_until, due_at <= now() AS due, faults, alone FROM indexes"
         )
@@ -93,6 +101,90 @@ async def test_a_worker_that_is_told_to_stop_gives_back_what_it_holds_at_once(
         rag = await site.until_terminal(rag, timeout_s=30)
         chunks = await site.expect_whole(rag, rag.sources[0].id)
         assert first.embedded() + second.embedded() <= len(chunks) + BATCH_PASSAGES
+
+
+# The supervisor ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def supervisor(settings: Settings, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers"],
+            env={**os.environ, **settings.env()},
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=15)
+
+
+async def worker_pids(site: Site, *, count: int, but: set[int] | None = None) -> set[int]:
+    """The processes that have said they are there, without those known before."""
+    deadline = time.monotonic() + 20
+    while True:
+        rows = await site.fetch("SELECT pid FROM workers")
+        pids = {int(row["pid"]) for row in rows} - (but or set())
+        if len(pids) == count:
+            return pids
+        assert time.monotonic() < deadline, pids
+        await asyncio.sleep(0.05)
+
+
+async def test_a_killed_worker_is_replaced_and_a_killed_supervisor_takes_its_workers_along(
+    site: Site, tmp_path: Path
+) -> None:
+    with supervisor(replace(site.settings, workers=2), log=tmp_path / "workers.log") as process:
+        first = await worker_pids(site, count=2)
+        os.kill(min(first), signal.SIGKILL)
+        (new,) = await worker_pids(site, count=1, but=first)
+        rag = await site.until_terminal(await site.rag("# A\n\nText."))
+        await site.expect_whole(rag, rag.sources[0].id)
+        process.kill()
+        for pid in (max(first), new):
+            await asyncio.to_thread(wait_until_gone, pid)
+    rows = await site.fetch("SELECT pid FROM workers")
+    assert {row["pid"] for row in rows} <= {min(first)}, "the others have taken their leave"
+
+
+async def test_a_document_that_kills_every_worker_ends_in_an_error_that_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """One death in company, which is not charged, and three deaths alone."""
+    async with open_site(quick(settings, lease_s=0.6), folder=tmp_path) as site:
+        rag = await site.rag("# A\n\nText.")
+        poisoned = replace(site.settings, failpoint="fetch")
+        with supervisor(poisoned, log=tmp_path / "workers.log"):
+            rag = await site.until_terminal(rag, timeout_s=50)
+    source = rag.sources[0]
+    assert source.failure is not None
+    assert (source.state, source.failure.code) == (State.ERROR, "worker_killed")
+    assert source.attempt == 1 + settings.limits.faults_max
+
+
+async def test_what_a_customer_has_had_embedded_is_not_paid_for_again_and_helps_nobody_else(
+    site: Site,
+) -> None:
+    hand = site.hire()
+    text = long_text(100)
+    rag = await site.until_terminal(await site.rag(text, chunk_tokens=16))
+    chunks = await site.expect_whole(rag, rag.sources[0].id)
+    assert hand.embedded() == len(chunks)
+
+    await site.rags.refresh_source(site.customer_id, rag.id, rag.sources[0].id)
+    await hand.wait_for("ready", count=2)
+    again = await site.expect_whole(rag, rag.sources[0].id)
+    assert [chunk.text for chunk in again] == [chunk.text for chunk in chunks]
+    await site.until_terminal(await site.rag(text, chunk_tokens=16))
+    assert hand.embedded() == len(chunks), "the same customer has paid twice"
+
+    site.customer_id = await site.customer()
+    await site.until_terminal(await site.rag(text, chunk_tokens=16))
+    assert hand.embedded() == 2 * len(chunks), "a customer has got what another one paid for"
 
 
 # Deletion while it runs -------------------------------------------------------------------------

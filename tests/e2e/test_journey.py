@@ -3,12 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_engine import Caller
-from fix_web import Web
+from fix_engine import Caller, api_child, new_customer, worker_process
+from fix_web import Web, open_web
 from msgspec.structs import replace
 
 from engine.config import Settings
@@ -37,10 +36,43 @@ is sold by the crate, mackerel by the piece, and what is left at noon goes to th
 </main></body></html>"""
 
 
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    with open_web() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def engine(
+    module_settings: Settings, web: Web, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """One API and one worker for the module; every test is a customer of its own."""
+    limits = replace(module_settings.limits, poll_s=0.3, sweep_s=0.2, retry_base_s=0.2)
+    settings = replace(module_settings, limits=limits, allow_networks=(web.host_port,))
+    logs = tmp_path_factory.mktemp("logs")
+    with (
+        api_child(settings, log=logs / "api.log"),
+        worker_process(settings, log=logs / "worker.log"),
+    ):
+        yield settings
+
+
 @pytest.fixture
-def settings(settings: Settings, web: Web) -> Settings:
-    limits = replace(settings.limits, lease_s=3.0, poll_s=0.3, sweep_s=0.2, retry_base_s=0.2)
-    return replace(settings, limits=limits, allow_networks=(web.host_port,))
+def callers(engine: Settings) -> Iterator[Callable[[str], Caller]]:
+    made: list[Caller] = []
+
+    def make(name: str) -> Caller:
+        made.append(Caller(engine.base_url, token=new_customer(engine, name)))
+        return made[-1]
+
+    yield make
+    for caller in made:
+        caller.close()
+
+
+@pytest.fixture
+def caller(callers: Callable[[str], Caller]) -> Caller:
+    return callers("first")
 
 
 @pytest.fixture
@@ -69,7 +101,6 @@ def text_of(caller: Caller, rag_id: str, source_id: str) -> str:
     return caller.get(f"/rags/{rag_id}/sources/{source_id}/text").text
 
 
-@pytest.mark.usefixtures("worker")
 def test_files_and_urls_become_passages_that_say_where_they_stand(caller: Caller, web: Web) -> None:
     url = web.add("/harbour", body=PAGE)
     rag = caller.ok(
@@ -94,7 +125,6 @@ def test_files_and_urls_become_passages_that_say_where_they_stand(caller: Caller
         assert text[best["start"] : best["end"]] == best["text"]
 
 
-@pytest.mark.usefixtures("worker")
 def test_the_status_of_a_rag_follows_its_sources_through_every_row_of_the_table(
     caller: Caller, web: Web, gate: threading.Event
 ) -> None:
@@ -131,23 +161,36 @@ def test_the_status_of_a_rag_follows_its_sources_through_every_row_of_the_table(
     assert caller.ok("DELETE", f"{path}/sources/{by_url[missing]}")["status"] == "pending"
 
 
-def test_sources_wait_as_processing_while_no_worker_runs(caller: Caller, web: Web) -> None:
-    rag = caller.ok("POST", "/rags", json={"name": "r", "source_urls": [web.url("/a")]})
-    assert (rag["status"], rag["source_counts"]["pending"]) == ("processing", 1)
-    assert rag["sources"][0]["status"] == "pending"
+def test_sources_that_wait_make_their_rag_processing(
+    caller: Caller, web: Web, gate: threading.Event
+) -> None:
+    """More sources than the worker has hands, and none of them can get on."""
+    urls = [web.add(f"/waiting/{n}", body=PAGE, gate=gate) for n in range(12)]
+    rag = caller.ok("POST", "/rags", json={"name": "r", "source_urls": urls})
+    assert rag["status"] == "processing"
+    assert {source["status"] for source in rag["sources"]} <= {"pending", "processing"}
+    seen = until(
+        lambda: caller.ok("GET", f"/rags/{rag['id']}"),
+        lambda rag: rag["source_counts"]["processing"] == 4,
+    )
+    assert (seen["status"], seen["source_counts"]["pending"]) == ("processing", 8)
+    waiting = next(source for source in seen["sources"] if source["status"] == "pending")
+    source = caller.ok("GET", f"/rags/{rag['id']}/sources/{waiting['id']}")
+    assert source["progress"]["queue_position"] >= 1
+    gate.set()
+    assert caller.until_done(rag["id"])["source_counts"]["ready"] == 12
 
 
-@pytest.mark.usefixtures("worker")
 def test_the_old_text_answers_until_the_new_one_is_ready(
     caller: Caller, web: Web, gate: threading.Event
 ) -> None:
-    url = web.add("/page", body=PAGE)
+    url = web.add("/renewed", body=PAGE)
     rag = caller.ok("POST", "/rags", json={"name": "r", "source_urls": [url]})
     rag = caller.until_done(rag["id"])
     source_id = rag["sources"][0]["id"]
-    web.add("/page", body=PAGE.replace("seven in the morning", "ten at night"), gate=gate)
+    web.add("/renewed", body=PAGE.replace("seven in the morning", "ten at night"), gate=gate)
     caller.ok("POST", f"/rags/{rag['id']}/sources/{source_id}/refresh")
-    until(lambda: web.hits["/page"], lambda hits: hits >= 2)
+    until(lambda: web.hits["/renewed"], lambda hits: hits >= 2)
     assert "seven" in ask(caller, rag["id"], "When does the ferry leave?")[0]["text"]
     gate.set()
     best = until(
@@ -157,7 +200,6 @@ def test_the_old_text_answers_until_the_new_one_is_ready(
     assert "ten at" in " ".join(best.split())
 
 
-@pytest.mark.usefixtures("worker")
 def test_a_refresh_that_fails_leaves_the_old_text_answering_with_a_warning(
     caller: Caller, web: Web
 ) -> None:
@@ -173,7 +215,6 @@ def test_a_refresh_that_fails_leaves_the_old_text_answering_with_a_warning(
     assert "seven" in ask(caller, rag["id"], "When does the ferry leave?")[0]["text"]
 
 
-@pytest.mark.usefixtures("worker")
 def test_no_query_after_a_deletion_returns_a_byte_of_it(caller: Caller) -> None:
     files = [
         ("files", (f"{name}.md", f"# {name}\n\n{KETTLE}".encode(), "text/markdown"))
@@ -191,7 +232,6 @@ def test_no_query_after_a_deletion_returns_a_byte_of_it(caller: Caller) -> None:
     assert caller.post(f"/rags/{rag['id']}/query", json={"query": "warranty"}).status_code == 404
 
 
-@pytest.mark.usefixtures("worker")
 def test_two_customers_never_meet(callers: Callable[[str], Caller]) -> None:
     mine, other = callers("mine"), callers("other")
     rags = {}
@@ -225,9 +265,8 @@ def test_two_customers_never_meet(callers: Callable[[str], Caller]) -> None:
         assert caller.ok("GET", f"/rags/{rags[caller]['id']}")["status"] == "ready"
 
 
-@pytest.mark.usefixtures("worker")
 def test_an_address_of_this_machine_that_is_not_allowed_is_refused(
-    caller: Caller, other_web: Web, tmp_path: Path
+    caller: Caller, other_web: Web
 ) -> None:
     other_web.add("/secret", body=PAGE)
     answer = caller.post("/rags", json={"name": "r", "source_urls": [other_web.url("/secret")]})

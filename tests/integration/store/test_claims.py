@@ -1,6 +1,7 @@
 """Claims: fair, exclusive, fenced by their attempt, and quick however long the queue is."""
 
 import asyncio
+import random
 from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
@@ -120,6 +121,49 @@ async def test_running_indexes_count_against_their_customer_too(store: Store) ->
     assert (await store.claimed_source()).customer_id == second
 
 
+async def test_the_customer_served_is_the_one_the_rule_names_in_any_situation(
+    store: Store,
+) -> None:
+    """Fewest running first, then in turn after the one served last, compared with the rule
+    written down in Python."""
+    chance = random.Random(20_26)
+    customer_ids = sorted([await store.customer() for _ in range(9)])
+    for customer_id in customer_ids:
+        await due_sources(store, customer_id, count=5)
+    for _ in range(40):
+        await store.execute("UPDATE sources SET lease_until = NULL, due_at = NULL")
+        running: dict[CustomerId, int] = {}
+        for customer_id in customer_ids:
+            running[customer_id] = chance.choice((0, 1, 1, 2))
+            due = chance.choice((0, 0, 1, 2))
+            await _arrange(store, customer_id, running=running[customer_id], due=due)
+            if not due:
+                del running[customer_id]
+        after = chance.choice([NOBODY, uuid4(), *customer_ids])
+        claim = await store.take_source(after=after)
+        expected = min(running, key=lambda c: (running[c], c <= after, c), default=None)
+        assert (claim and claim.customer_id) == expected
+
+
+async def _arrange(store: Store, customer_id: CustomerId, *, running: int, due: int) -> None:
+    """So many rows of a customer at work, so many due, the others neither (some of them later)."""
+    await store.execute(
+        """
+        WITH numbered AS (SELECT id, row_number() OVER (ORDER BY position) AS number
+                          FROM sources WHERE customer_id = %(customer_id)s)
+        UPDATE sources s
+        SET lease_until = CASE WHEN number <= %(running)s THEN now() + interval '1 hour' END,
+            due_at = CASE WHEN number <= %(running)s THEN NULL
+                          WHEN number <= %(running)s + %(due)s THEN now() - interval '1 second'
+                          WHEN number %% 2 = 0 THEN now() + interval '1 hour' END
+        FROM numbered n WHERE n.id = s.id
+        """,
+        customer_id=customer_id,
+        running=running,
+        due=due,
+    )
+
+
 async def test_six_customers_with_work_at_hand_do_not_starve_a_seventh(store: Store) -> None:
     customer_ids = [await store.customer() for _ in range(7)]
     for customer_id in customer_ids:
@@ -207,6 +251,34 @@ async def test_a_lease_is_renewed_only_for_whoever_holds_it(store: Store) -> Non
     assert await store.do(renew, worker_id=other, ids=[claim.id], lease_s=9) == set()
     left = (await store.fetch("SELECT lease_until - now() AS left FROM sources"))[0]["left"]
     assert left.total_seconds() > 500
+
+
+async def test_a_source_that_has_turned_into_its_index_counts_as_held_and_gets_no_lease(
+    store: Store,
+) -> None:
+    """A heartbeat may ask between the commit of the text and the moment its worker knows of it."""
+    await due_sources(store, await store.customer(), count=1)
+    worker_id = WorkerId(uuid4())
+    claim = await store.take_source(worker_id=worker_id)
+    assert claim
+    await store.acquire(claim)
+    held = await store.do(claims.renew_sources, worker_id=worker_id, ids=[claim.id], lease_s=9)
+    assert held == {(claim.id, claim.attempt)}
+    assert (await store.source_row(claim.id))["lease_until"] is None
+
+
+async def test_a_source_that_was_taken_away_does_not_count_as_held(store: Store) -> None:
+    await due_sources(store, await store.customer(), count=1)
+    worker_id = WorkerId(uuid4())
+    claim = await store.take_source(worker_id=worker_id)
+    assert claim
+    await store.execute("UPDATE sources SET lease_until = NULL, due_at = now()")
+    renew = claims.renew_sources
+    assert await store.do(renew, worker_id=worker_id, ids=[claim.id], lease_s=9) == set()
+    again = await store.claimed_source()
+    await store.acquire(again)
+    held = await store.do(renew, worker_id=worker_id, ids=[claim.id], lease_s=9)
+    assert (claim.id, claim.attempt) not in held
 
 
 async def test_no_lease_is_renewed_once_its_rag_is_deleted(store: Store) -> None:

@@ -1,5 +1,8 @@
 """What the conductor decides by itself: who is charged, and what an embedding is keyed by."""
 
+import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +18,7 @@ from engine.errors import (
 )
 from workers.failpoint import Failpoint
 from workers.ingest import _embedding_key, _failure
+from workers.main import clear_spool
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,13 @@ def test_a_failpoint_elsewhere_or_further_on_lets_the_worker_live() -> None:
     for failpoint in (Failpoint(""), Failpoint("store:3"), Failpoint("claim")):
         failpoint.hit("store")
         failpoint.hit("store")
+
+
+def test_only_old_leftovers_are_cleared_from_the_spool(tmp_path: Path) -> None:
+    for name in ("old", "young"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "upload").write_bytes(b"half a text")
+    os.utime(tmp_path / "old", (time.time() - 100_000, time.time() - 100_000))
+    clear_spool(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["young"]
+    clear_spool(tmp_path / "none")
