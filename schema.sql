@@ -44,9 +44,11 @@ CREATE TABLE IF NOT EXISTS customers (
     id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     position   bigint GENERATED ALWAYS AS IDENTITY,
     name       text NOT NULL,
+    is_first   boolean NOT NULL DEFAULT false,  -- the one that the bootstrap key speaks for
     created_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz            -- purge has begun: nothing of it is served any more
 );
+CREATE UNIQUE INDEX IF NOT EXISTS customers_first ON customers (is_first) WHERE is_first;
 
 -- The token is shown once and never stored: only its SHA-256 and its first 11 characters.
 CREATE TABLE IF NOT EXISTS accesskeys (

@@ -64,8 +64,9 @@ class Access:
         if matches and self._operator:
             async with self._operator.transaction() as tx:
                 customer = await customers.first(tx)
-                customer = customer or await customers.insert(tx, name="default")
-            return customer.id
+                customer = customer or await customers.first_or_new(tx, name="default")
+            if customer:
+                return customer.id
         raise InvalidCredentials("The access key is unknown, revoked or expired.")
 
     async def customer(self, customer_id: CustomerId) -> Customer:

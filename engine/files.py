@@ -1,5 +1,6 @@
 """Uploads: streamed to storage, listed, read, deleted."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,8 @@ class Files:
         self._blobs = blobs
         self._limits = limits
         self._spool_dir = spool_dir
+        # Storing holds a connection: slow storage must leave some for everybody else.
+        self._keeping = asyncio.Semaphore(max(1, database.connections // 2))
 
     async def receive(
         self,
@@ -51,7 +54,8 @@ class Files:
                     spool.write(piece)
             finally:
                 sha256 = spool.close()
-            await self._keep(customer_id, spool, sha256=sha256)
+            async with self._keeping:
+                await self._keep(customer_id, spool, sha256=sha256)
         filename = clean_filename(filename, limit=self._limits.name_characters_max)
         return Upload(
             name=clean_line(name, limit=self._limits.name_characters_max) or filename,

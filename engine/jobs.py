@@ -48,8 +48,9 @@ class Bell:
     async def ring(self) -> bool:
         """One bell. False when Redis is away: logged, and healed by the workers' poll."""
         try:
-            pool = await self._connected()
+            # Connecting included: a server that accepts and stays silent must not hold anybody.
             async with asyncio.timeout(RING_TIMEOUT_S):
+                pool = await self._connected()
                 await pool.enqueue_job(JOB, _queue_name=QUEUE)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("bell not rung", extra={"cause": str(error)})
@@ -59,8 +60,8 @@ class Bell:
     async def ping(self) -> None:
         """Raises QueueUnavailable when Redis is away."""
         try:
-            pool = await self._connected()
             async with asyncio.timeout(RING_TIMEOUT_S):
+                pool = await self._connected()
                 await pool.ping()
         except (RedisError, OSError, TimeoutError) as error:
             raise QueueUnavailable("The queue is away at the moment.") from error

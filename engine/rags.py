@@ -148,6 +148,7 @@ class Rags:
         self._check_sources(new, details=details)
         async with self._database.transaction(customer_id=customer_id) as tx:
             await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=False)
+            await rags.lock_adding(tx, rag_id=rag_id)
             await self._insert(tx, customer_id=customer_id, rag_id=rag_id, new=new)
             rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
         await self._bell.ring()

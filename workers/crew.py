@@ -77,18 +77,23 @@ class Crew:
             try:
                 async with self._database.dedicated() as tx:
                     while True:
-                        await workers.beat(
-                            tx,
-                            worker_id=self._conductor.worker_id,
-                            host=socket.gethostname(),
-                            pid=os.getpid(),
-                            running=len(self._tasks),
-                        )
-                        await self._renew(tx)
+                        # A path that went silent must not keep us from connecting anew in time.
+                        async with asyncio.timeout(self._limits.lease_s / 3):
+                            await self._beat_once(tx)
                         await asyncio.sleep(self._limits.lease_s / 3)
-            except Unavailable as error:
-                log.warning("heartbeat failed", extra={"code": error.code})
+            except (Unavailable, TimeoutError) as error:
+                log.warning("heartbeat failed", extra={"cause": repr(error)})
                 await asyncio.sleep(1.0)
+
+    async def _beat_once(self, tx: Tx) -> None:
+        await workers.beat(
+            tx,
+            worker_id=self._conductor.worker_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            running=len(self._tasks),
+        )
+        await self._renew(tx)
 
     async def stop(self) -> None:
         """Give back what is held, so that another process takes it at once."""

@@ -7,7 +7,6 @@ the decision when to look for work (workers.main).
 import asyncio
 import hashlib
 import logging
-import random
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,15 +21,11 @@ from engine.config import Settings
 from engine.embedding import AsyncEmbedder, Models
 from engine.errors import (
     DatabaseUnavailable,
-    EngineError,
     FileGone,
-    InternalFault,
-    SourceError,
     StorageUnavailable,
     Superseded,
-    Unavailable,
 )
-from engine.models import Document, Failure, Passage, Stage, WorkerId
+from engine.models import Document, Passage, Stage, WorkerId
 from engine.store import (
     Database,
     acquisition,
@@ -48,6 +43,7 @@ from workers.chunk import chunk
 from workers.extract.extractor import Extractor
 from workers.failpoint import Failpoint
 from workers.fetch import Fetcher
+from workers.outcome import delay_s_after, failure_of, log_end
 from workers.shapes import Fetched
 
 log = logging.getLogger(__name__)
@@ -55,7 +51,6 @@ log = logging.getLogger(__name__)
 Claim = ClaimedSource | ClaimedIndex
 
 BATCH_PASSAGES = 64  # one transaction and one renewal of progress: about a third of a second
-DELAY_S_MAX = 300.0
 SETTLE_TRIES = 60
 
 
@@ -86,7 +81,25 @@ class Conductor:
         self._index_first = False
 
     async def claim(self, *, idle: bool) -> Claim | None:
-        """The fairest due row of either kind; the kinds take turns at being asked first."""
+        """The fairest due row of either kind; the kinds take turns at being asked first.
+
+        An idle worker asks first for rows that want a process to themselves.
+        """
+        claim = (await self._claim_alone() if idle else None) or await self._claim_fair(idle=idle)
+        if claim is not None:
+            self._served = claim.customer_id
+            self._failpoint.hit("claim")
+        return claim
+
+    async def _claim_alone(self) -> Claim | None:
+        async with self._database.transaction() as tx:
+            return await claims.claim_alone_source(
+                tx, worker_id=self.worker_id, lease_s=self._limits.lease_s
+            ) or await claims.claim_alone_index(
+                tx, worker_id=self.worker_id, lease_s=self._limits.lease_s
+            )
+
+    async def _claim_fair(self, *, idle: bool) -> Claim | None:
         self._index_first = not self._index_first
         kinds = (claims.claim_index, claims.claim_source)
         for claim_kind in kinds if self._index_first else reversed(kinds):
@@ -99,8 +112,6 @@ class Conductor:
                     idle=idle,
                 )
             if claim is not None:
-                self._served = claim.customer_id
-                self._failpoint.hit("claim")
                 return claim
         return None
 
@@ -139,6 +150,8 @@ class Conductor:
     async def _acquire(self, claim: ClaimedSource) -> tuple[ClaimedIndex, Document]:
         self._spool_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
+            async with self._database.transaction() as tx:
+                await acquisition.set_stage(tx, claim=claim, stage=Stage.FETCH)
             with logs.bind(stage=Stage.FETCH):
                 fetched = await self._fetch(claim, folder=Path(folder))
                 log.info("fetched", extra={"bytes": fetched.byte_count})
@@ -162,11 +175,14 @@ class Conductor:
             raise FileGone("The file was deleted.")
         stream = self._blobs.read(customer_id=claim.customer_id, sha256=file.sha256)
         try:
-            return await self._fetcher.fetch_blob(
+            fetched = await self._fetcher.fetch_blob(
                 stream, folder=folder, filename=file.filename, media_type=file.media_type
             )
         except FileNotFoundError as error:
             raise FileGone("The bytes of the file are missing in the storage.") from error
+        if fetched.sha256 != file.sha256:
+            raise FileGone("The bytes of the file are damaged in the storage.")
+        return fetched
 
     async def _keep_original(self, claim: ClaimedSource, fetched: Fetched) -> None:
         """Row first and committed, then bytes under its lock: a crash leaves no stray object."""
@@ -314,12 +330,14 @@ class Conductor:
         log.error("given up settling; the lease will end it")
 
     async def _record(self, claim: Claim, *, error: BaseException | None) -> None:
-        failure = _failure(error)
+        failure = failure_of(error)
         final = failure is not None and (
             not failure.retryable or claim.faults + 1 >= self._limits.faults_max
         )
-        delay_s = 0.0 if error is None else self._delay_s(claim.faults)
-        _log_end(error, final=final, delay_s=delay_s)
+        delay_s = (
+            0.0 if error is None else delay_s_after(claim.faults, base_s=self._limits.retry_base_s)
+        )
+        log_end(error, final=final, delay_s=delay_s)
         async with self._database.transaction() as tx:
             if isinstance(claim, ClaimedSource):
                 if final and failure:
@@ -330,11 +348,6 @@ class Conductor:
                 await indexes.fail(tx, claim=claim, failure=failure)
             else:
                 await indexes.postpone(tx, claim=claim, delay_s=delay_s, failure=failure)
-
-    def _delay_s(self, faults: int) -> float:
-        """Exponential backoff with jitter: what failed together does not return together."""
-        delay_s = min(DELAY_S_MAX, float(self._limits.retry_base_s * 2**faults))
-        return delay_s * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
 
 
 class Held:
@@ -362,25 +375,3 @@ def _embedding_key(model: AsyncEmbedder, embedded: str) -> bytes:
     """Identical for the same string under the same model and version, for no other."""
     identity = f"{model.spec.name}\0{model.spec.version}\0{embedded}"
     return hashlib.sha256(identity.encode()).digest()
-
-
-def _failure(error: BaseException | None) -> Failure | None:
-    """What the owner of the source is told; None when nothing is charged."""
-    if error is None or isinstance(error, Unavailable):
-        return None
-    if not isinstance(error, SourceError):
-        error = InternalFault("The engine failed while working on this document.")
-    return Failure(
-        code=error.code, message=error.message, retryable=error.retryable, remedy=error.remedy
-    )
-
-
-def _log_end(error: BaseException | None, *, final: bool, delay_s: float) -> None:
-    extra: dict[str, object] = {"final": final, "retry_in_s": None if final else round(delay_s, 1)}
-    if error is None:
-        log.info("given back", extra=extra)
-    elif isinstance(error, EngineError):
-        extra |= {"code": error.code, "cause": repr(error.__cause__)}
-        log.warning("source failed", extra=extra)
-    else:
-        log.error("source failed unexpectedly", extra=extra, exc_info=error)

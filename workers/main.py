@@ -177,20 +177,29 @@ async def supervise(settings: Settings) -> None:
 async def _keep(settings: Settings, *, stopped: asyncio.Event) -> None:
     environment = os.environ | settings.env()
     while not stopped.is_set():
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers", "--one", env=environment
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "workers", "--one", env=environment
+            )
+        except OSError as error:  # no memory or no process left for the moment
+            log.error("worker not started", extra={"cause": str(error)})
+            await _pause(stopped)
+            continue
         stopping = asyncio.create_task(stopped.wait())
         ending = asyncio.create_task(process.wait())
         await asyncio.wait([stopping, ending], return_when=asyncio.FIRST_COMPLETED)
         if ending.done():
             log.error("worker ended", extra={"pid": process.pid, "code": process.returncode})
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), RESTART_PAUSE_S)
+            await _pause(stopped)
             continue
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await ending
+
+
+async def _pause(stopped: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopped.wait(), RESTART_PAUSE_S)
 
 
 def main(arguments: list[str]) -> int:

@@ -14,11 +14,14 @@ from engine.errors import StorageUnavailable, Unavailable, WorkerKilled
 from engine.jobs import Bell
 from engine.models import Failure
 from engine.store import Database, Tx, blobs, claims, purge, workers
+from engine.store.blobs import Blob
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 2_000
 BATCH_BLOBS = 100
+DELETE_TIMEOUT_S = 5.0
+TIDY_S = 30.0  # unused files and blobs are found by looking at all of them: not in every round
 SILENT_LEASES = 10  # a worker that has not been heard of for so many leases is forgotten
 
 Step = Callable[[Tx], Awaitable[int]]
@@ -55,22 +58,30 @@ class Sweep:
             await asyncio.sleep(self._limits.sweep_s)
         # After an outage every lease looks expired: first let the heartbeats speak again.
         await asyncio.sleep(self._limits.lease_s / 2)
+        tidied = 0.0
         while True:
-            await self.once()
+            tidy = asyncio.get_running_loop().time() - tidied > TIDY_S
+            await self.once(tidy=tidy)
+            tidied = asyncio.get_running_loop().time() if tidy else tidied
             await asyncio.sleep(self._limits.sweep_s)
             await purge.alive(lock)
 
-    async def once(self) -> int:
-        """One round; returns how many rows were touched."""
-        touched = 0
-        for step in self._steps():
-            async with self._database.transaction() as tx:
-                touched += await step(tx)
-        touched += await self._delete_blobs()
+    async def once(self, *, tidy: bool = True) -> int:
+        """One round; returns how many rows were touched. `tidy`: also what takes longer to find."""
+        touched = await self._walk(self._steps())
+        if tidy or touched:
+            touched += await self._walk(self._tidy_steps()) + await self._delete_blobs()
         async with self._database.transaction() as tx:
             due = await claims.any_due(tx)
         if due:
             await self._bell.ring()
+        return touched
+
+    async def _walk(self, steps: tuple[Step, ...]) -> int:
+        touched = 0
+        for step in steps:
+            async with self._database.transaction() as tx:
+                touched += await step(tx)
         return touched
 
     def _steps(self) -> tuple[Step, ...]:
@@ -86,20 +97,34 @@ class Sweep:
             lambda tx: purge.delete_chunks_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rows_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rags(tx, limit=rows),
-            lambda tx: purge.delete_files(tx, limit=rows),
-            lambda tx: purge.delete_customers(tx, limit=rows),
             lambda tx: workers.forget_silent(tx, silent_s=silent_s),
         )
 
+    def _tidy_steps(self) -> tuple[Step, ...]:
+        rows = BATCH_ROWS
+        return (
+            lambda tx: purge.delete_files(tx, limit=rows),
+            lambda tx: purge.delete_customers(tx, limit=rows),
+        )
+
     async def _delete_blobs(self) -> int:
-        """Row and bytes of each unused blob under one lock, so that no upload relies on it."""
-        async with self._database.transaction() as tx:
-            unused = await blobs.unused(tx, age_s=self._limits.orphan_age_s, limit=BATCH_BLOBS)
-            for blob in unused:
-                try:
-                    await self._blobs.delete(customer_id=blob.customer_id, sha256=blob.sha256)
-                except StorageUnavailable as error:
-                    log.warning("blob not removed", extra={"cause": repr(error.__cause__)})
-                    continue
-                await blobs.delete(tx, blob=blob)
-        return len(unused)
+        """Row and bytes of each unused blob under one lock, so that no upload relies on it.
+
+        One a transaction, and none more for now when the storage is slow: leases must not wait.
+        """
+        for deleted in range(BATCH_BLOBS):
+            async with self._database.transaction() as tx:
+                unused = await blobs.unused(tx, age_s=self._limits.orphan_age_s, limit=1)
+                if not unused or not await self._delete_bytes(unused[0]):
+                    return deleted
+                await blobs.delete(tx, blob=unused[0])
+        return BATCH_BLOBS
+
+    async def _delete_bytes(self, blob: Blob) -> bool:
+        try:
+            async with asyncio.timeout(DELETE_TIMEOUT_S):
+                await self._blobs.delete(customer_id=blob.customer_id, sha256=blob.sha256)
+        except (StorageUnavailable, TimeoutError) as error:
+            log.warning("blob not removed", extra={"cause": repr(error.__cause__)})
+            return False
+        return True

@@ -167,6 +167,15 @@ async def fail(tx: Tx, *, claim: ClaimedSource, failure: Failure) -> None:
             },
         )
     )
+    # No text will come for indexes that wait for it.
+    await tx.run(
+        """
+        UPDATE indexes SET state = 'error', retired = true, updated_at = clock_timestamp()
+        WHERE source_id = %(id)s AND state = 'pending' AND due_at IS NULL
+          AND generation_live IS NULL
+        """,
+        {"id": claim.id},
+    )
 
 
 def as_json(failure: Failure | None) -> str | None:

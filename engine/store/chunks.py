@@ -98,8 +98,10 @@ async def reusable(
     rows = await (
         await tx.connection.execute(
             """
-            SELECT DISTINCT ON (embedding_key) embedding_key, embedding FROM chunks
-            WHERE customer_id = %(customer_id)s AND embedding_key = ANY(%(keys)s)
+            SELECT k.key AS embedding_key, c.embedding
+            FROM unnest(%(keys)s::bytea[]) AS k (key) CROSS JOIN LATERAL (
+                SELECT embedding FROM chunks
+                WHERE customer_id = %(customer_id)s AND embedding_key = k.key LIMIT 1) c
             """,
             {"customer_id": customer_id, "keys": list(keys)},
         )

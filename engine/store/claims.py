@@ -148,6 +148,46 @@ async def claim_index(
     )
 
 
+async def claim_alone_source(
+    tx: Tx, *, worker_id: WorkerId, lease_s: float
+) -> ClaimedSource | None:
+    """The oldest due source that wants a process to itself. Asked first by a worker that is idle:
+    others hold back while such a row waits, so it must not stand behind the backlog."""
+    return await tx.one(
+        ClaimedSource,
+        """
+        UPDATE sources
+        SET state = 'processing', due_at = NULL, attempt = attempt + 1, worker_id = %(worker_id)s,
+            lease_until = now() + make_interval(secs => %(lease_s)s), stage = 'fetch',
+            updated_at = clock_timestamp()
+        WHERE id = (SELECT id FROM sources
+                    WHERE alone AND due_at IS NOT NULL AND due_at <= now() AND deleted_at IS NULL
+                    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, customer_id, rag_id, attempt, faults, alone, name, file_id, url
+        """,
+        {"worker_id": worker_id, "lease_s": lease_s},
+    )
+
+
+async def claim_alone_index(tx: Tx, *, worker_id: WorkerId, lease_s: float) -> ClaimedIndex | None:
+    """As claim_alone_source, for indexes."""
+    return await tx.one(
+        ClaimedIndex,
+        """
+        UPDATE indexes
+        SET state = 'processing', due_at = NULL, attempt = attempt + 1, worker_id = %(worker_id)s,
+            lease_until = now() + make_interval(secs => %(lease_s)s), stage = 'chunk',
+            updated_at = clock_timestamp()
+        WHERE id = (SELECT id FROM indexes
+                    WHERE alone AND due_at IS NOT NULL AND due_at <= now()
+                    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, customer_id, rag_id, source_id, profile_id, attempt, faults, alone,
+                  generation
+        """,
+        {"worker_id": worker_id, "lease_s": lease_s},
+    )
+
+
 async def any_due(tx: Tx) -> bool:
     """Whether a bell should be rung."""
     return (

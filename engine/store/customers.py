@@ -5,9 +5,15 @@ from engine.store.database import Tx
 
 
 async def insert(tx: Tx, *, name: str) -> Customer:
+    """The very first one is marked, so that the bootstrap key never moves on to another."""
+    await tx.run("SELECT pg_advisory_xact_lock(7261043003)")  # one after the other
     customer = await tx.one(
         Customer,
-        "INSERT INTO customers (name) VALUES (%(name)s) RETURNING id, name, created_at",
+        """
+        INSERT INTO customers (name, is_first)
+        VALUES (%(name)s, NOT EXISTS (SELECT FROM customers))
+        RETURNING id, name, created_at
+        """,
         {"name": name},
     )
     assert customer
@@ -32,12 +38,18 @@ async def all_of_them(tx: Tx) -> list[Customer]:
 
 
 async def first(tx: Tx) -> Customer | None:
-    """The oldest customer: the one that the bootstrap key speaks for."""
+    """The customer that the bootstrap key speaks for."""
     return await tx.one(
         Customer,
-        "SELECT id, name, created_at FROM customers WHERE deleted_at IS NULL"
-        " ORDER BY created_at, position LIMIT 1",
+        "SELECT id, name, created_at FROM customers WHERE is_first AND deleted_at IS NULL",
     )
+
+
+async def first_or_new(tx: Tx, *, name: str) -> Customer | None:
+    """As `first`, made when there is no customer at all; None when the first one was closed."""
+    await tx.run("SELECT pg_advisory_xact_lock(7261043003)")
+    any_customer = await tx.value(bool, "SELECT EXISTS (SELECT FROM customers)")
+    return await first(tx) if any_customer else await insert(tx, name=name)
 
 
 async def mark_deleted(tx: Tx, *, customer_id: CustomerId) -> bool:

@@ -21,6 +21,18 @@ Role = Literal["rag_api", "rag_worker", "rag_operator"]
 Params = Mapping[str, Any]
 T = TypeVar("T")
 
+# A path that went silent must end somewhere: here after 25 s, at the server as well, so that a host
+# that vanished inside a transaction does not keep its locks. No effect on Unix sockets.
+BOUNDS: Mapping[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    " -c idle_in_transaction_session_timeout=600000",
+}
+
 set_json_dumps(msgspec.json.encode)
 set_json_loads(msgspec.json.decode)
 
@@ -70,13 +82,14 @@ class Database:
     ) -> None:
         self.url = url
         self.role: Role = role
+        self.connections = connections
         self._pool = AsyncConnectionPool(
             url,
             min_size=min(2, connections),
             max_size=connections,
             timeout=timeout_s,
             open=False,
-            kwargs={"row_factory": dict_row, "connect_timeout": 5, "application_name": role},
+            kwargs={"row_factory": dict_row, "application_name": role, **BOUNDS},
             configure=self._configure,
             check=AsyncConnectionPool.check_connection,
             reconnect_timeout=5.0,
@@ -118,7 +131,7 @@ class Database:
         """A connection outside of the pool, each statement its own transaction."""
         with translated():
             connection = await psycopg.AsyncConnection.connect(
-                self.url, autocommit=True, row_factory=dict_row, connect_timeout=5
+                self.url, autocommit=True, row_factory=dict_row, **BOUNDS
             )
             async with connection:
                 await take_role(connection, self.role)

@@ -88,10 +88,17 @@ async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure
 async def delete_sources_of_deleted_rags(tx: Tx, *, limit: int) -> int:
     return await tx.run(
         """
-        UPDATE sources s SET deleted_at = now(), due_at = NULL, lease_until = NULL,
-                             attempt = attempt + 1
-        WHERE id IN (SELECT s.id FROM rags r JOIN sources s ON s.rag_id = r.id
-                     WHERE r.deleted_at IS NOT NULL AND s.deleted_at IS NULL LIMIT %(limit)s)
+        WITH gone AS (
+            UPDATE sources s SET deleted_at = now(), due_at = NULL, lease_until = NULL,
+                                 attempt = attempt + 1
+            WHERE id IN (SELECT s.id FROM rags r JOIN sources s ON s.rag_id = r.id
+                         WHERE r.deleted_at IS NOT NULL AND s.deleted_at IS NULL LIMIT %(limit)s)
+            RETURNING id
+        ), fenced AS (
+            UPDATE indexes i SET due_at = NULL, lease_until = NULL, attempt = attempt + 1
+            FROM gone WHERE i.source_id = gone.id
+        )
+        SELECT id FROM gone
         """,
         {"limit": limit},
     )
@@ -129,16 +136,17 @@ async def delete_retired_documents(tx: Tx, *, limit: int) -> int:
     )
     await tx.run(
         """
-        UPDATE indexes i SET retired = false
-        WHERE retired AND id IN (SELECT id FROM indexes WHERE retired ORDER BY updated_at
-                                 LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-          AND state IN ('ready', 'error')
-          AND NOT EXISTS (SELECT FROM chunks c WHERE c.index_id = i.id
-                          AND c.generation IS DISTINCT FROM i.generation_live)
-          AND NOT EXISTS (SELECT FROM documents d JOIN sources s ON s.id = d.source_id
-                          WHERE d.source_id = i.source_id AND d.revision < s.revision
-                            AND NOT EXISTS (SELECT FROM indexes o WHERE o.source_id = d.source_id
-                                            AND d.revision IN (o.generation, o.generation_live)))
+        UPDATE indexes SET retired = false WHERE id IN (
+            SELECT i.id FROM indexes i
+            WHERE i.retired AND i.state IN ('ready', 'error')
+              AND NOT EXISTS (SELECT FROM chunks c WHERE c.index_id = i.id
+                              AND c.generation IS DISTINCT FROM i.generation_live)
+              AND NOT EXISTS (SELECT FROM documents d JOIN sources s ON s.id = d.source_id
+                              WHERE d.source_id = i.source_id AND d.revision < s.revision
+                                AND NOT EXISTS (SELECT FROM indexes o
+                                                WHERE o.source_id = d.source_id AND
+                                                d.revision IN (o.generation, o.generation_live)))
+            LIMIT %(limit)s FOR UPDATE OF i SKIP LOCKED)
         """,
         {"limit": limit},
     )

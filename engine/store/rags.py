@@ -125,6 +125,14 @@ async def lock(
     return found or False
 
 
+async def lock_adding(tx: Tx, *, rag_id: RagId) -> None:
+    """Have one caller at a time add sources: two with the same URLs in opposite orders would
+    wait for each other, and both could pass the limit. Workers never take this lock."""
+    await tx.run(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%(rag_id)s, 0))", {"rag_id": str(rag_id)}
+    )
+
+
 async def update(
     tx: Tx, *, customer_id: CustomerId, rag_id: RagId, name: str | None, description: str | None
 ) -> bool:

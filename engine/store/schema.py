@@ -5,6 +5,8 @@ whose rules it does not know.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -35,7 +37,7 @@ async def apply_schema(
 
     Raises SchemaError for a newer database or an old pgvector, DatabaseUnavailable when away.
     """
-    with translated():
+    with translated(), _explained():
         async with await psycopg.AsyncConnection.connect(
             database_url, connect_timeout=5
         ) as connection:
@@ -49,6 +51,21 @@ async def apply_schema(
             await _upgrade(connection, found=found, version=version, migrations=migrations)
             await _check_vector(connection)
             return found
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SchemaError(
+            f"The database user may not prepare this database ({error.diag.message_primary}): "
+            "have a superuser run CREATE EXTENSION vector, and give the user CREATEROLE."
+        ) from error
+    except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported) as error:
+        raise SchemaError(
+            "The database server has no pgvector: install the extension `vector` 0.8.4 or later."
+        ) from error
 
 
 async def _version(connection: psycopg.AsyncConnection) -> int:

@@ -222,6 +222,7 @@ async def queue_position(tx: Tx, *, customer_id: CustomerId, source_id: SourceId
         """
         SELECT (SELECT count(*) + 1 FROM sources o
                 WHERE o.customer_id = %(customer_id)s AND o.deleted_at IS NULL
+                  AND o.due_at <= s.due_at
                   AND (o.due_at, o.position) < (s.due_at, s.position))
         FROM sources s
         WHERE s.id = %(source_id)s AND s.customer_id = %(customer_id)s AND s.due_at IS NOT NULL
@@ -285,7 +286,7 @@ async def refresh(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: 
                                         ELSE 'ready' END,
                            due_at = NULL, lease_until = NULL, worker_id = NULL,
                            attempt = attempt + 1, faults = 0, alone = false, stage = NULL,
-                           failure = NULL, updated_at = clock_timestamp()
+                           failure = NULL, retired = true, updated_at = clock_timestamp()
         WHERE customer_id = %(customer_id)s AND source_id = %(source_id)s
         """,
         params,

@@ -17,8 +17,9 @@ from engine.errors import (
     StorageUnavailable,
 )
 from workers.failpoint import Failpoint
-from workers.ingest import _embedding_key, _failure
+from workers.ingest import _embedding_key
 from workers.main import clear_spool
+from workers.outcome import failure_of
 
 
 @pytest.mark.parametrize(
@@ -32,21 +33,21 @@ from workers.main import clear_spool
     ],
 )
 def test_what_the_surroundings_did_is_charged_to_nobody(error: Exception | None) -> None:
-    assert _failure(error) is None
+    assert failure_of(error) is None
 
 
 def test_a_fault_of_the_source_is_told_as_it_is() -> None:
-    failure = _failure(EmptyText("There is no text in it."))
+    failure = failure_of(EmptyText("There is no text in it."))
     assert failure is not None
     assert (failure.code, failure.message) == ("empty_text", "There is no text in it.")
     assert (failure.retryable, failure.remedy) == (False, EmptyText.remedy)
-    passing = _failure(FetchTimeout("It took too long."))
+    passing = failure_of(FetchTimeout("It took too long."))
     assert passing is not None
     assert passing.retryable
 
 
 def test_what_nobody_foresaw_is_tried_again_and_tells_nothing_of_the_inside() -> None:
-    failure = _failure(KeyError("/srv/secret/path"))
+    failure = failure_of(KeyError("/srv/secret/path"))
     assert failure is not None
     assert (failure.code, failure.retryable) == ("internal_fault", True)
     assert "secret" not in failure.message + failure.remedy
