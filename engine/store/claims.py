@@ -189,14 +189,22 @@ async def claim_alone_index(tx: Tx, *, worker_id: WorkerId, lease_s: float) -> C
 
 
 async def any_due(tx: Tx) -> bool:
-    """Whether a bell should be rung."""
+    """Whether a bell should be rung.
+
+    In index order with a limit, because EXISTS would be planned as a scan of the table, which
+    passes over all that was processed before.
+    """
     return (
         await tx.value(
             bool,
             """
-            SELECT EXISTS (SELECT FROM sources WHERE due_at IS NOT NULL AND due_at <= now()
-                           AND deleted_at IS NULL)
-                OR EXISTS (SELECT FROM indexes WHERE due_at IS NOT NULL AND due_at <= now())
+            SELECT COALESCE(
+                (SELECT true FROM sources
+                 WHERE due_at IS NOT NULL AND due_at <= now() AND deleted_at IS NULL
+                 ORDER BY customer_id, due_at LIMIT 1),
+                (SELECT true FROM indexes WHERE due_at IS NOT NULL AND due_at <= now()
+                 ORDER BY customer_id, due_at LIMIT 1),
+                false)
             """,
         )
         or False
@@ -209,10 +217,13 @@ async def alone_waits(tx: Tx) -> bool:
         await tx.value(
             bool,
             """
-            SELECT EXISTS (SELECT FROM sources WHERE due_at IS NOT NULL AND due_at <= now()
-                           AND alone AND deleted_at IS NULL)
-                OR EXISTS (SELECT FROM indexes WHERE due_at IS NOT NULL AND due_at <= now()
-                           AND alone)
+            SELECT COALESCE(
+                (SELECT true FROM sources
+                 WHERE alone AND due_at IS NOT NULL AND due_at <= now() AND deleted_at IS NULL
+                 ORDER BY due_at LIMIT 1),
+                (SELECT true FROM indexes WHERE alone AND due_at IS NOT NULL AND due_at <= now()
+                 ORDER BY due_at LIMIT 1),
+                false)
             """,
         )
         or False
