@@ -4,7 +4,9 @@ What lives here: the object store. Who may remove an object is decided by rows (
 upload and purge hold the same row while they put and delete.
 """
 
+import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ class Blobs:
 
     def __init__(self, url: str) -> None:
         self._store = _opened(url)
+        self._folder = _folder(url)
 
     async def put(
         self, path: Path, *, customer_id: CustomerId, sha256: bytes, file_bytes: int
@@ -46,6 +49,8 @@ class Blobs:
             await obstore.put_async(
                 self._store, key, path, chunk_size=WRITE_BYTES, max_concurrency=WRITES_MAX
             )
+            if self._folder:
+                await asyncio.to_thread(_sync, self._folder / key)
         except (BaseError, OSError) as error:
             raise StorageUnavailable("The storage is away at the moment.") from error
 
@@ -104,10 +109,25 @@ class Spool:
         return self._hash.digest()
 
 
-def _opened(url: str) -> ObjectStore:
+def _folder(url: str) -> Path | None:
     parts = urlsplit(url)
-    if parts.scheme == "file":
-        return LocalStore(unquote(parts.path), automatic_cleanup=True, mkdir=True)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _sync(path: Path) -> None:
+    """Have file and name on the disk before a row relies on them: a rename alone does not."""
+    for each in (path, path.parent):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _opened(url: str) -> ObjectStore:
+    if folder := _folder(url):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(folder, automatic_cleanup=True, mkdir=True)
     return from_url(
         url,
         client_options={

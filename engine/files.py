@@ -45,7 +45,7 @@ class Files:
 
         Nothing refers to them yet: unless a file is made of the upload they go an hour later.
         """
-        self._spool_dir.mkdir(parents=True, exist_ok=True)
+        self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
             spool = Spool(Path(folder) / "upload")
             try:

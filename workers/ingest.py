@@ -148,7 +148,7 @@ class Conductor:
     # Stage 1 and 2: fetch, extract ---------------------------------------------------------------
 
     async def _acquire(self, claim: ClaimedSource) -> tuple[ClaimedIndex, Document]:
-        self._spool_dir.mkdir(parents=True, exist_ok=True)
+        self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
             async with self._database.transaction() as tx:
                 await acquisition.set_stage(tx, claim=claim, stage=Stage.FETCH)

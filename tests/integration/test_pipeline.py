@@ -131,6 +131,22 @@ async def test_an_upload_becomes_passages_that_a_question_finds(
     assert len(page.items) == source.chunk_count > 0
 
 
+async def test_a_file_whose_bytes_were_damaged_ends_in_a_named_error(
+    verbs: Verbs, customer_id: CustomerId, worker: None
+) -> None:
+    upload = await verbs.files.receive(
+        customer_id, pieces(b"The right words."), filename="a.txt", media_type="text/plain"
+    )
+    stored = verbs.settings.data_dir / "blobs" / str(customer_id)
+    await asyncio.to_thread(
+        next(stored.glob(f"*/{upload.sha256.hex()}")).write_bytes, b"The wrong words"
+    )
+    new = NewRag(name="damaged", sources=NewSources(uploads=(upload,)))
+    rag = await until_terminal(verbs, customer_id, await verbs.rags.create(customer_id, new))
+
+    assert [source.failure.code for source in rag.sources if source.failure] == ["file_gone"]
+
+
 async def test_a_file_of_an_unknown_kind_ends_in_a_named_error_at_the_first_attempt(
     verbs: Verbs, customer_id: CustomerId, worker: None
 ) -> None:
