@@ -14,16 +14,23 @@ from lxml import html as lxml_html
 from engine.errors import DocumentBroken, EmptyText
 from engine.models import Coverage, Document, Warned
 from workers.extract.canonical import Layout, canonical
+from workers.extract.markup import linked, pipe_table, squeezed, tidy
 
 _TOO_DEEP = "Excessive depth"
+_TOO_DEEP_WARNING = Warned(
+    code="html_nested_too_deep",
+    message="Elements nested deeper than 256 levels were left out.",
+)
+_SELF_CLOSED = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)"
+    r"([A-Za-z][\w:-]*)(\s[^<>]*)?/>"
+)
 _DROPPED = (
     "//script|//style|//noscript|//template|//nav|//body/footer|//comment()|//processing-instruction()"
     "|//svg|//iframe|//button|//select|//textarea"
 )
 # Of a page shorter than this, what looks like a menu is more often the content.
 _SHORT_CHARACTERS = 3_000
-_BLANKS = re.compile(r"[ \t\n]+")
-_LINKED_SCHEMES = ("http:", "https:", "mailto:")
 _LISTS_DEPTH_MAX = 50
 
 # HTML in trafilatura's words, so that one renderer serves both.
@@ -61,8 +68,7 @@ def read_html(text: str, *, base_url: str, warnings: tuple[Warned, ...]) -> Docu
     if layout is None:
         raise EmptyText("The page shows no text.")
     if too_deep:
-        message = "Elements nested deeper than 256 levels were left out."
-        warnings = (*warnings, Warned(code="html_nested_too_deep", message=message))
+        warnings = (*warnings, _TOO_DEEP_WARNING)
     return Document(
         title=title,
         text=layout.text,
@@ -75,6 +81,17 @@ def read_html(text: str, *, base_url: str, warnings: tuple[Warned, ...]) -> Docu
         ),
         language=language,
     )
+
+
+def lay_chapter(layout: Layout, text: str) -> tuple[Warned, ...]:
+    """Lay down all that a chapter of a book shows. Raises DocumentBroken; a blank one is fine."""
+    if not canonical(text).strip():
+        return ()
+    # HTML parsers take "<a/>" for an open tag, in which the rest of the chapter would stand.
+    tree, too_deep = _parsed(_SELF_CLOSED.sub(r"<\1\2></\1>", text))
+    _prepare(tree, base_url="")
+    _lay_whole(layout, tree)
+    return (_TOO_DEEP_WARNING,) if too_deep else ()
 
 
 def _parsed(text: str) -> tuple[etree._Element, bool]:
@@ -93,7 +110,7 @@ def _parsed(text: str) -> tuple[etree._Element, bool]:
 def _title(tree: etree._Element) -> str:
     for path in (".//head/title", ".//title", ".//h1"):
         found = tree.find(path)
-        if found is not None and (said := _squeezed("".join(found.itertext()))):
+        if found is not None and (said := squeezed("".join(found.itertext()))):
             return said
     return ""
 
@@ -119,7 +136,8 @@ def _laid_out(tree: etree._Element) -> Layout | None:
         return found
     if found and found.characters > _SHORT_CHARACTERS:
         return found
-    whole = _whole_page(tree)
+    whole = Layout()
+    _lay_whole(whole, tree)
     kinds = {block.kind for block in whole.blocks}
     if found and (whole.characters > _SHORT_CHARACTERS or kinds <= {"paragraph", "list"}):
         return found
@@ -144,7 +162,7 @@ def _main_content(tree: etree._Element) -> Layout | None:
     return layout if layout.blocks else None
 
 
-def _whole_page(tree: etree._Element) -> Layout:
+def _lay_whole(layout: Layout, tree: etree._Element) -> None:
     """All visible text of the body. Changes the tree's tags, so it comes last."""
     body = tree.find(".//body")
     body = tree if body is None else body
@@ -160,13 +178,7 @@ def _whole_page(tree: etree._Element) -> Layout:
             element.set("rend", "listing")
         elif tag == "a":
             element.set("target", element.get("href", ""))
-    layout = Layout()
     _Renderer(layout).flow(body)
-    return layout
-
-
-def _squeezed(text: str) -> str:
-    return _BLANKS.sub(" ", text).strip()
 
 
 class _Renderer:
@@ -190,7 +202,7 @@ class _Renderer:
         self._paragraph("".join(words))
 
     def _paragraph(self, text: str) -> None:
-        self.layout.block(_tidy(text), kind="paragraph")
+        self.layout.block(tidy(text), kind="paragraph")
 
     def _block(self, element: etree._Element) -> None:
         match element.tag:
@@ -203,7 +215,7 @@ class _Renderer:
             case "code":
                 self._code(element)
             case "quote":
-                quoted = _tidy(self._inline(element))
+                quoted = tidy(self._inline(element))
                 self._paragraph("\n".join(f"> {line}" for line in quoted.split("\n") if line))
             case _:
                 self.flow(element)
@@ -211,7 +223,7 @@ class _Renderer:
     def _heading(self, element: etree._Element) -> None:
         rend = element.get("rend") or "h2"
         level = int(rend[1]) if rend[1:2].isdigit() else 2
-        said = _squeezed("".join(element.itertext()))
+        said = squeezed("".join(element.itertext()))
         if said:
             self.layout.heading(said, level=level, shown=f"{'#' * level} {said}")
 
@@ -223,7 +235,7 @@ class _Renderer:
                 yield from self._items(item, depth=depth + 1)
                 continue
             nested = [child for child in item if child.tag == "list"]
-            said = _squeezed(self._inline(item, without=frozenset({"list"})))
+            said = squeezed(self._inline(item, without=frozenset({"list"})))
             if said:
                 yield f"{indent}{f'{number}.' if ordered else '-'} {said}"
             for inner in nested:
@@ -232,22 +244,15 @@ class _Renderer:
     def _table(self, element: etree._Element) -> None:
         rows = [
             (
-                [self._cell(cell) for cell in row.iterchildren("cell")],
+                [squeezed(self._inline(cell)) for cell in row.iterchildren("cell")],
                 any(cell.get("role") == "head" for cell in row.iterchildren("cell")),
             )
             for row in element.iterchildren("row")
         ]
         rows = [(cells, is_head) for cells, is_head in rows if any(cells)]
-        if not rows:
-            return
-        width = max(len(cells) for cells, _ in rows)
-        header = [_row(rows[0][0], width=width), "|" + " --- |" * width] if rows[0][1] else []
-        body = [_row(cells, width=width) for cells, _ in rows[1 if header else 0 :]]
-        lines = "\n".join((*header, *body))
-        self.layout.block(lines, kind="table", header="\n".join((*header, "")) if header else "")
-
-    def _cell(self, cell: etree._Element) -> str:
-        return _squeezed(self._inline(cell)).replace("|", "\\|")
+        headed = bool(rows) and rows[0][1]
+        text, header = pipe_table([cells for cells, _ in rows], headed=headed)
+        self.layout.block(text, kind="table", header=header)
 
     def _code(self, element: etree._Element) -> None:
         source = canonical("".join(element.itertext())).strip("\n").rstrip()
@@ -269,7 +274,7 @@ class _Renderer:
             case "lb":
                 return "\n"
             case "code":
-                return f"`{_squeezed(''.join(element.itertext()))}`"
+                return f"`{squeezed(''.join(element.itertext()))}`"
             case "ref":
                 return self._link(element)
             case tag if tag in _BREAKING:
@@ -279,24 +284,10 @@ class _Renderer:
         return self._inline(element) if isinstance(element.tag, str) else ""
 
     def _link(self, element: etree._Element) -> str:
-        said = _squeezed(self._inline(element))
-        url = (element.get("target") or "").strip()
-        if not said or not url.lower().startswith(_LINKED_SCHEMES) or url == said:
-            return said
-        return f"[{said}]({url.replace(' ', '%20').replace(')', '%29')})"
+        return linked(squeezed(self._inline(element)), url=element.get("target") or "")
 
 
 def _is_listing(code: etree._Element) -> bool:
     if code.get("rend") == "listing" or code.find("code") is not None:
         return True
     return "\n" in "".join(code.itertext()).strip()
-
-
-def _row(cells: list[str], *, width: int) -> str:
-    return "| " + " | ".join(cells + [""] * (width - len(cells))) + " |"
-
-
-def _tidy(text: str) -> str:
-    """Blanks squeezed, but the line breaks that the page asked for kept."""
-    lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
