@@ -35,6 +35,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     document_characters_max: int = 20_000_000
     document_pages_max: int = 10_000
     document_chunks_max: int = 100_000
+    archive_members_max: int = 10_000
+    archive_inflated_bytes_max: int = 256 * MIB
+    archive_ratio_max: int = 200
     sandbox_memory_bytes: int = 512 * MIB
     sandbox_timeout_s: float = 120.0
     request_sources_max: int = 1_000
