@@ -10,14 +10,25 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from engine.config import Limits
-from engine.errors import DocumentTooLarge, EmptyText
+from engine.errors import DocumentBroken, DocumentTooLarge, EmptyText
 from engine.models import Block, Coverage, Document
+from workers.extract.archive import Archive, is_archive
 from workers.extract.canonical import canonical
 from workers.extract.charset import Decoded, decode
+from workers.extract.docx import read_docx
+from workers.extract.epub import read_epub
 from workers.extract.html import read_html
 from workers.extract.markdown import markdown_blocks, markdown_title
 from workers.extract.pdf import read_pdf
-from workers.extract.sniff import HEAD_BYTES, Format, is_pdf, refuse_binary, text_format
+from workers.extract.sniff import (
+    HEAD_BYTES,
+    Format,
+    archive_format,
+    is_pdf,
+    refuse_archive,
+    refuse_binary,
+    text_format,
+)
 from workers.extract.text import text_blocks
 from workers.shapes import Fetched
 
@@ -39,7 +50,10 @@ def parse(file: BinaryIO, task: bytes) -> bytes:
 def document_of(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
     """The document that the bytes are, whatever their format."""
     head = data[:HEAD_BYTES]
-    if is_pdf(head):
+    # An archive first: a PDF may lie in one, within the first bytes.
+    if is_archive(head):
+        document = _archived_document(data, limits=limits)
+    elif is_pdf(head):
         document = read_pdf(
             data,
             pages_max=limits.document_pages_max,
@@ -50,6 +64,18 @@ def document_of(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
     _check_characters(document.coverage.characters, limits=limits)
     title = " ".join(canonical(document.title).split())[: limits.name_characters_max]
     return msgspec.structs.replace(document, title=title or canonical(_name_of(fetched)))
+
+
+def _archived_document(data: bytes, *, limits: Limits) -> Document:
+    try:
+        archive = Archive(data, limits=limits)
+    except DocumentBroken:
+        refuse_archive(data[:HEAD_BYTES])
+        raise
+    mimetype = archive.read("mimetype") if "mimetype" in archive else b""
+    kind = archive_format(archive.names, mimetype=mimetype)
+    read = read_epub if kind is Format.EPUB else read_docx
+    return read(archive, characters_max=limits.document_characters_max)
 
 
 def _text_document(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:

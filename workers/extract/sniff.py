@@ -4,6 +4,7 @@ Here is the decision only; decoding lives in charset.py and reading in one modul
 """
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ class Format(StrEnum):
     """The readers that there are."""
 
     PDF = "application/pdf"
+    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    EPUB = "application/epub+zip"
     HTML = "text/html"
     MARKDOWN = "text/markdown"
     CSV = "text/csv"
@@ -37,7 +40,7 @@ class Format(StrEnum):
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"PK\x05\x06", "an empty ZIP archive"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Microsoft Office file"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a Microsoft Office file that is old or has a password"),
     (b"{\\rtf", "an RTF document"),
     (b"%!PS", "a PostScript document"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
@@ -67,13 +70,16 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"wOFF", "a font"),
     (b"wOF2", "a font"),
 )
-_ZIP_MEMBERS: tuple[tuple[bytes, str], ...] = (
-    (b"mimetypeapplication/epub+zip", "an EPUB book"),
-    (b"mimetypeapplication/vnd.oasis", "an OpenDocument file"),
-    (b"word/", "a Word document (DOCX)"),
-    (b"xl/", "an Excel workbook (XLSX)"),
-    (b"ppt/", "a PowerPoint presentation (PPTX)"),
-)
+_ZIP_MEMBERS = {
+    b"mimetypeapplication/epub+zip": "an EPUB book",
+    b"mimetypeapplication/vnd.oasis": "an OpenDocument file",
+    b"word/": "a Word document (DOCX)",
+    b"xl/": "an Excel workbook (XLSX)",
+    b"ppt/": "a PowerPoint presentation (PPTX)",
+}
+_READ_ARCHIVES = (_ZIP_MEMBERS[b"mimetypeapplication/epub+zip"], _ZIP_MEMBERS[b"word/"])
+_UNREADABLE = "The document seems to be {}, which cannot be read yet."
+_CONTENT_TYPES = "[content_types].xml"
 _RIFF = {b"WEBP": "a WebP image", b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
 
 _BY_MEDIA_TYPE = {
@@ -143,10 +149,37 @@ def is_pdf(head: bytes) -> bool:
     return b"%PDF-" in head[:_PDF_WITHIN_BYTES]
 
 
+def archive_format(names: Iterable[str], *, mimetype: bytes) -> Format:
+    """What an archive with these members is; `mimetype` is the content of the one of that name.
+
+    Raises UnsupportedFormat, naming what the archive seems to be, unless there is a reader.
+    """
+    folders = {name.lower().partition("/")[0] for name in names}
+    if mimetype.strip() == Format.EPUB.value.encode():
+        return Format.EPUB
+    if _CONTENT_TYPES in folders and "word" in folders:
+        return Format.DOCX
+    if mimetype.startswith(b"application/vnd.oasis.opendocument"):
+        seems = _ZIP_MEMBERS[b"mimetypeapplication/vnd.oasis"]
+    elif _CONTENT_TYPES in folders:
+        marks = (mark for mark in (b"xl/", b"ppt/") if mark[:-1].decode() in folders)
+        seems = _ZIP_MEMBERS.get(next(marks, b""), "a ZIP archive")
+    else:
+        seems = "a ZIP archive"
+    raise UnsupportedFormat(_UNREADABLE.format(seems))
+
+
+def refuse_archive(head: bytes) -> None:
+    """For an archive that cannot be opened. Raises UnsupportedFormat unless there is a reader."""
+    seems = _zip_name(head)
+    if seems not in _READ_ARCHIVES:
+        raise UnsupportedFormat(_UNREADABLE.format(seems))
+
+
 def refuse_binary(head: bytes) -> None:
     """Raises UnsupportedFormat, naming what the first bytes seem to be, unless they are text."""
     if seems := _magic(head):
-        raise UnsupportedFormat(f"The document seems to be {seems}, which cannot be read yet.")
+        raise UnsupportedFormat(_UNREADABLE.format(seems))
     if not head or _wide_text(head):
         return
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
@@ -170,7 +203,7 @@ def _magic(head: bytes) -> str:
 
 
 def _zip_name(head: bytes) -> str:
-    return next((name for mark, name in _ZIP_MEMBERS if mark in head), "a ZIP archive")
+    return next((name for mark, name in _ZIP_MEMBERS.items() if mark in head), "a ZIP archive")
 
 
 def _wide_text(head: bytes) -> bool:

@@ -1,8 +1,10 @@
 import io
+import zipfile
 from pathlib import Path
 
 import msgspec
 import pytest
+from fix_archives import docx_of, epub_of, paragraph, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +72,35 @@ def test_binary_data_is_unsupported_whatever_it_claims():
 def test_pdf_bytes_in_a_text_file_are_read_as_pdf():
     with pytest.raises(DocumentBroken):
         read(b"%PDF-1.7 and nothing more", filename="a.txt", media_type="text/plain")
+
+
+def test_archives_are_read_by_what_is_in_them():
+    book = epub_of({"one.xhtml": "<p>words</p>"}, metadata="<dc:title>A  book</dc:title>")
+    assert read(book, filename="a.docx").title == "A book"
+    document = read(docx_of(paragraph("words")), filename="notes.zip", media_type="text/plain")
+    assert (document.text, document.title) == ("words", "notes")
+
+
+@pytest.mark.parametrize(
+    "data", [docx_of(paragraph("words" * 50)), epub_of({"one.xhtml": "<p>words</p>"})]
+)
+def test_a_document_in_a_cut_archive_is_broken(data):
+    with pytest.raises(DocumentBroken, match="archive is damaged"):
+        read(data[:-40])
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (zipped({"notes.txt": "words"}), "a ZIP archive"),
+        (zipped({"notes.txt": "words"})[:-10], "a ZIP archive"),
+        (zipped({"[Content_Types].xml": "", "xl/workbook.xml": ""}), "XLSX"),
+        (zipped({"a.pdf": b"%PDF-1.7"}, method=zipfile.ZIP_STORED), "a ZIP archive"),
+    ],
+)
+def test_other_archives_are_unsupported(data, name):
+    with pytest.raises(UnsupportedFormat, match=name):
+        read(data, filename="a.docx")
 
 
 def test_too_many_characters_are_refused():

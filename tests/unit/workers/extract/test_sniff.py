@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UnsupportedFormat
-from workers.extract.sniff import Format, is_pdf, refuse_binary, text_format
+from workers.extract.sniff import (
+    Format,
+    archive_format,
+    is_pdf,
+    refuse_archive,
+    refuse_binary,
+    text_format,
+)
 from workers.shapes import Fetched
 
 PAGE = (
@@ -59,8 +66,7 @@ def test_content_then_type_then_extension_decide(text, claims, expected):
 @pytest.mark.parametrize(
     ("head", "name"),
     [
-        (b"PK\x03\x04" + b"\x00" * 26 + b"word/document.xml", "Word"),
-        (b"PK\x03\x04" + b"\x00" * 26 + b"mimetypeapplication/epub+zip", "EPUB"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Office file that is old or has a password"),
         (b"PK\x03\x04rest", "ZIP"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"\xff\xd8\xff\xe0", "JPEG"),
@@ -78,6 +84,45 @@ def test_what_is_no_text_is_refused_by_its_name(head, name):
     with pytest.raises(UnsupportedFormat, match=name) as caught:
         refuse_binary(head)
     assert caught.value.code == "unsupported_format"
+
+
+@pytest.mark.parametrize(
+    ("names", "mimetype", "expected"),
+    [
+        (["[Content_Types].xml", "word/document.xml"], b"", Format.DOCX),
+        (["word/document2.xml", "[content_types].xml"], b"", Format.DOCX),
+        (["mimetype", "OPS/book.opf"], b"application/epub+zip", Format.EPUB),
+        (["mimetype", "word/x", "[Content_Types].xml"], b"application/epub+zip\r\n", Format.EPUB),
+    ],
+)
+def test_an_archive_is_what_its_members_say(names, mimetype, expected):
+    assert archive_format(names, mimetype=mimetype) is expected
+
+
+@pytest.mark.parametrize(
+    ("names", "mimetype", "name"),
+    [
+        (["[Content_Types].xml", "xl/workbook.xml"], b"", "XLSX"),
+        (["[Content_Types].xml", "ppt/presentation.xml"], b"", "PPTX"),
+        (["mimetype"], b"application/vnd.oasis.opendocument.text", "OpenDocument"),
+        (["[Content_Types].xml", "else/x.xml"], b"", "a ZIP archive"),
+        (["word/document.xml"], b"", "a ZIP archive"),
+        (["notes.txt"], b"", "a ZIP archive"),
+        ([], b"", "a ZIP archive"),
+    ],
+)
+def test_an_archive_without_a_reader_is_refused_by_its_name(names, mimetype, name):
+    with pytest.raises(UnsupportedFormat, match=name):
+        archive_format(names, mimetype=mimetype)
+
+
+def test_an_archive_that_cannot_be_opened_is_named_by_its_beginning():
+    head = b"PK\x03\x04" + b"\x00" * 26
+    refuse_archive(head + b"word/document.xml")
+    refuse_archive(head + b"mimetypeapplication/epub+zip")
+    for rest, name in ((b"xl/workbook.xml", "XLSX"), (b"", "ZIP")):
+        with pytest.raises(UnsupportedFormat, match=name):
+            refuse_archive(head + rest)
 
 
 @pytest.mark.parametrize(
