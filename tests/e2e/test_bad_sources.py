@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fix_archives import docx_of, epub_of, paragraph, zipped
 from fix_engine import Caller, api_child, new_customer, worker_process
 from fix_web import Web, open_web
 from fpdf import FPDF
@@ -39,6 +40,8 @@ GOOD = {
     # Bytes that are text all the same: what cannot be stored is taken out, the charset is found.
     "nul.txt": b"A line with a NUL\x00 in the middle of its words, and then some more of them.",
     "latin.txt": "Grüße aus Köln, schöne Tage an der Küste wünschen wir euch.".encode("latin-1"),
+    "good.docx": docx_of(paragraph("What a Word document says.")),
+    "good.epub": epub_of({"one.xhtml": "<h1>One</h1><p>What a book says.</p>"}),
     "lying.txt": pdf("A page that calls itself plain text."),
 }
 BAD = {
@@ -49,6 +52,22 @@ BAD = {
     "scanned.pdf": (pdf("", ""), "pdf_image_only"),
     "broken.pdf": (b"%PDF-1.7\n" + b"1 0 obj << broken" * 20, "document_broken"),
     "archive.zip": (b"PK\x03\x04" + bytes(60), "unsupported_format"),
+    "sheet.xlsx": (
+        zipped({"[Content_Types].xml": "<a/>", "xl/workbook.xml": "<a/>"}),
+        "unsupported_format",
+    ),
+    "broken.docx": (docx_of(paragraph("Cut off."))[:-30], "document_broken"),
+    "blank.docx": (docx_of(""), "empty_text"),
+    "entities.docx": (
+        zipped(
+            {
+                "[Content_Types].xml": "<a/>",
+                "word/document.xml": '<!DOCTYPE a [<!ENTITY b "x">]><document>&b;</document>',
+            }
+        ),
+        "document_broken",
+    ),
+    "bomb.epub": (epub_of({"one.xhtml": bytes(64 * 1024 * 1024)}), "document_too_large"),
 }
 
 
@@ -89,9 +108,7 @@ def told(source: dict[str, Any]) -> str:
     assert error["remedy"]
     assert source["status_message"] == f"{error['message']} {error['remedy']}"
     assert "Traceback" not in error["message"]
-    assert "/" not in error["message"].replace(
-        "http://", ""
-    )
+    assert "/" not in error["message"].replace("http://", "")
     return str(error["code"])
 
 
@@ -114,6 +131,9 @@ def test_bad_files_are_named_at_the_first_attempt_and_good_ones_beside_them_are_
     assert {by_name[name]["attempt"] for name in BAD} == {1}
     assert [by_name[name]["status"] for name in GOOD] == ["ready"] * len(GOOD)
     assert rag["status"] == "ready"
+    for name, said in (("good.docx", "What a Word document says."), ("good.epub", "# One")):
+        text = caller.get(f"/rags/{rag['id']}/sources/{by_name[name]['id']}/text").text
+        assert text.startswith(said)
     text = caller.get(f"/rags/{rag['id']}/sources/{by_name['latin.txt']['id']}/text").text
     assert text.startswith("Grüße aus Köln")
     nul = caller.get(f"/rags/{rag['id']}/sources/{by_name['nul.txt']['id']}/text").text

@@ -10,12 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fix_archives import docx_of, epub_of, paragraph
 from fpdf import FPDF
 from pypdf import PdfWriter
 
 from engine.config import MIB, Limits
 from engine.errors import (
+    DocumentBroken,
     DocumentTooComplex,
+    DocumentTooLarge,
     EmptyText,
     ExtractFailed,
     PdfEncrypted,
@@ -26,6 +29,7 @@ from tests.integration import hostile_parsers
 from workers.extract.confine import missing_nets
 from workers.extract.extractor import Extractor
 from workers.extract.sandbox import Allowance, Sandbox
+from workers.extract.sniff import Format
 from workers.shapes import Fetched
 
 pytestmark = pytest.mark.anyio
@@ -270,6 +274,8 @@ def pdf_of(*pages, password=""):
         (b"# Title\n\nWords.", "a.md", "text/markdown", "# Title\n\nWords."),
         (pdf_of("One.", "Two."), "a.txt", "application/pdf", "One.\n\nTwo."),
         (b"<html><body><h1>T</h1><p>Words.</p>", "a.html", "text/html", "# T\n\nWords."),
+        (docx_of(paragraph("Words.")), "a.docx", Format.DOCX, "Words."),
+        (epub_of({"a.xhtml": "<p>Words.</p>"}), "a.epub", Format.EPUB, "Words."),
         ("Grüße".encode("utf-16"), "a.txt", "text/plain", "Grüße"),
         ("これは日本語の文章です。".encode("shift_jis") * 9, "a", "text/plain", None),
     ],
@@ -288,6 +294,8 @@ async def test_documents_come_out_of_the_sandbox(
         (b"", EmptyText),
         (b"\x89PNG\r\n\x1a\n", UnsupportedFormat),
         (pdf_of("Secret.", password="user"), PdfEncrypted),
+        (docx_of(paragraph("Words."))[:-30], DocumentBroken),
+        (epub_of({"a.xhtml": bytes(64 * MIB)}), DocumentTooLarge),
     ],
 )
 async def test_errors_come_out_of_the_sandbox(extractor, tmp_path, data, error):
@@ -306,6 +314,16 @@ async def test_a_tag_with_endless_attributes_costs_its_own_document_only(extract
     )
     assert isinstance(bad, DocumentTooComplex)
     assert fine.text == "fine"
+
+
+async def test_a_dense_word_document_fits_into_a_quarter_of_the_default_memory(extractor, tmp_path):
+    cell = f"<w:tc>{paragraph('some words')}</w:tc>"
+    row = f"<w:tr>{cell * 6}</w:tr>"
+    words = "".join(paragraph(f"Paragraph {number}.") for number in range(50_000))
+    data = docx_of(f"<w:tbl>{row * 10_000}</w:tbl>{words}")
+    limits = Limits(sandbox_memory_bytes=128 * MIB, archive_ratio_max=1_000)
+    document = await extractor.extract(fetched(tmp_path, data), limits=limits)
+    assert len(document.blocks) == 50_001
 
 
 async def test_twenty_documents_at_once_all_come_out(extractor, tmp_path):
