@@ -169,7 +169,9 @@ def _lay_whole(layout: Layout, tree: etree._Element) -> None:
     etree.strip_tags(body, "thead", "tbody", "tfoot", "colgroup")
     for element in body.iter(etree.Element):
         tag = element.tag
-        element.tag = _WORDS.get(tag, tag)
+        # Only these: names that a broken page has made up cannot even be set to themselves.
+        if tag in _WORDS:
+            element.tag = _WORDS[tag]
         if element.tag == "head" or tag == "ol":
             element.set("rend", tag)
         elif tag == "th":

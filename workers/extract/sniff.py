@@ -72,6 +72,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _ZIP_MEMBERS = {
     b"mimetypeapplication/epub+zip": "an EPUB book",
+    b"META-INF/container.xml": "an EPUB book",
     b"mimetypeapplication/vnd.oasis": "an OpenDocument file",
     b"word/": "a Word document (DOCX)",
     b"xl/": "an Excel workbook (XLSX)",

@@ -79,6 +79,10 @@ def test_empty_elements_of_xhtml_do_not_swallow_what_follows():
     ]
 
 
+def test_tags_that_cannot_be_are_walked_through():
+    assert read(epub_of({"one.xhtml": '<ton="1.0">Words.'})).text == "Words."
+
+
 def test_names_are_unquoted_and_found_below_the_package():
     data = epub_of({"a%20b/one%C3%A9.xhtml": ""}, extra={"OPS/a b/oneé.xhtml": page("<p>x</p>")})
     assert read(data).text == "x"

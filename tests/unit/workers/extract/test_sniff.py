@@ -120,6 +120,7 @@ def test_an_archive_that_cannot_be_opened_is_named_by_its_beginning():
     head = b"PK\x03\x04" + b"\x00" * 26
     refuse_archive(head + b"word/document.xml")
     refuse_archive(head + b"mimetypeapplication/epub+zip")
+    refuse_archive(head + b"mimetype" + b"\x00" * 60 + b"META-INF/container.xml")
     for rest, name in ((b"xl/workbook.xml", "XLSX"), (b"", "ZIP")):
         with pytest.raises(UnsupportedFormat, match=name):
             refuse_archive(head + rest)
