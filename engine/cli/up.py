@@ -79,9 +79,6 @@ class LocalEngine:
     """Everything that `up` starts. `stack` stops it, in the opposite order."""
 
     def __init__(self, settings: Settings, *, stack: ExitStack) -> None:
-        from engine.addresses import AllowList
-
-        AllowList.parse(settings.allow_networks)
         self._settings = settings
         self._stack = stack
         self._place = Place(settings.data_dir)
