@@ -95,21 +95,17 @@ def _app() -> App:
 
 def _expected() -> tuple[type[Exception], ...]:
     """What ends in a sentence. Evaluated only once something has been raised: imports cost."""
-    from engine.addresses import AllowListError
     from engine.errors import EngineError
     from engine.local import LocalError
     from engine.store.schema import SchemaError
 
-    return CliError, SettingsError, AllowListError, EngineError, LocalError, SchemaError
+    return CliError, SettingsError, EngineError, LocalError, SchemaError
 
 
 def _sentence(error: Exception) -> str:
-    from engine.addresses import AllowListError
     from engine.cli.doctor import cause_of
     from engine.errors import CallerError, Unavailable
 
-    if isinstance(error, AllowListError):
-        return f"RAG_ENGINE_ALLOW_NETWORKS: {error}"
     if isinstance(error, Unavailable) and error.__cause__:
         return f"{error} ({cause_of(error)})"
     if isinstance(error, CallerError) and error.details:
@@ -119,12 +115,11 @@ def _sentence(error: Exception) -> str:
 
 
 def _exit_code(error: Exception) -> Exit:
-    from engine.addresses import AllowListError
     from engine.errors import InvalidRequest, Unauthenticated, Unavailable
 
     if isinstance(error, CliError):
         return error.exit_code
-    if isinstance(error, (SettingsError, AllowListError, InvalidRequest)):
+    if isinstance(error, (SettingsError, InvalidRequest)):
         return Exit.USAGE
     if isinstance(error, Unavailable):
         return Exit.UNREACHABLE

@@ -89,9 +89,7 @@ def told(source: dict[str, Any]) -> str:
     assert error["remedy"]
     assert source["status_message"] == f"{error['message']} {error['remedy']}"
     assert "Traceback" not in error["message"]
-    assert "/" not in error["message"].replace(
-        "http://", ""
-    )
+    assert "/" not in error["message"].replace("http://", "")
     return str(error["code"])
 
 
