@@ -197,8 +197,10 @@ class LocalEngine:
 
 def demand_port(settings: Settings, *, place: Place) -> None:
     """Raises CliError unless the port can be listened on, before anything has been started."""
-    from engine.cli.port import busy
+    from engine.cli.port import PORT_MAX, busy
 
+    if not 1 <= settings.port <= PORT_MAX:
+        raise CliError(busy(settings.host, port=settings.port), exit_code=Exit.USAGE)
     running = place.running()
     if running and running.url == local_url(settings):
         sentence = f"An engine runs here already, at {running.url} (process {running.pid})."
