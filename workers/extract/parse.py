@@ -10,16 +10,19 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from engine.config import Limits
-from engine.errors import DocumentTooLarge, EmptyText
+from engine.errors import DocumentTooComplex, DocumentTooLarge, EmptyText
 from engine.models import Block, Coverage, Document
 from workers.extract.canonical import canonical
-from workers.extract.charset import Decoded, decode
+from workers.extract.charset import Decoded, claimed_wide, decode
 from workers.extract.html import read_html
 from workers.extract.markdown import markdown_blocks, markdown_title
 from workers.extract.pdf import read_pdf
 from workers.extract.sniff import HEAD_BYTES, Format, is_pdf, refuse_binary, text_format
 from workers.extract.text import text_blocks
 from workers.shapes import Fetched
+
+# Millions of one-letter paragraphs fit in a small file, and each block costs far more than that.
+_BLOCKS_MAX = 300_000
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +51,18 @@ def document_of(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
     else:
         document = _text_document(data, fetched=fetched, limits=limits)
     _check_characters(document.coverage.characters, limits=limits)
+    if len(document.blocks) > _BLOCKS_MAX:
+        raise DocumentTooComplex(
+            f"The document has {len(document.blocks)} paragraphs, tables and headings;"
+            f" the limit is {_BLOCKS_MAX}."
+        )
     title = " ".join(canonical(document.title).split())[: limits.name_characters_max]
     return msgspec.structs.replace(document, title=title or canonical(_name_of(fetched)))
 
 
 def _text_document(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
-    refuse_binary(data[:HEAD_BYTES])
+    wide = claimed_wide(data, declared=fetched.charset)
+    refuse_binary(data[:HEAD_BYTES], wide_claimed=wide != "")
     decoded = decode(data, declared=fetched.charset)
     kind = text_format(decoded.text, fetched=fetched)
     if kind is Format.HTML:
