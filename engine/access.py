@@ -124,6 +124,9 @@ class Operator:
     async def create_customer(self, name: str) -> tuple[Customer, AccessKey, str]:
         """A customer with its first key and that key's token."""
         _check_key(name, expire_s=None)
+        if not name.strip():
+            details = (Detail(field="name", issue="must not be empty"),)
+            raise InvalidRequest("A customer needs a name.", details=details)
         async with self._database.transaction() as tx:
             customer = await customers.insert(tx, name=name)
         key, token = await self._access.create_key(customer.id, name="first key", expire_s=None)

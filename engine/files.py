@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from engine.blobs import Blobs, Spool
 from engine.config import Limits
 from engine.errors import (
@@ -90,6 +92,8 @@ class Files:
 
     async def create(self, customer_id: CustomerId, upload: Upload, *, type: str = "rag") -> File:
         """A file that stays until its own DELETE."""
+        name = clean_line(upload.name, limit=self._limits.name_characters_max)
+        upload = msgspec.structs.replace(upload, name=name or upload.filename)
         async with self._database.transaction(customer_id=customer_id) as tx:
             return await files.insert(
                 tx,

@@ -12,7 +12,6 @@ from engine.addresses import AllowList, UrlError, check_url, normalise_url
 from engine.config import Settings
 from engine.embedding import Registry
 from engine.errors import (
-    CallerError,
     Detail,
     InvalidRequest,
     RagNotFound,
@@ -43,6 +42,8 @@ from engine.text import clean_text
 Details = list[Detail]
 
 CHUNK_TOKENS_MIN = 16
+CHUNK_TOKENS_MAX = 32_768  # of any model; each has its own
+POSITION_MAX = 2**63 - 1
 SOURCES_IN_RAG = 1_000  # what GET /rags/{id} carries; the rest by paging
 SOURCES_IN_LIST = 20  # what each RAG of GET /rags carries
 
@@ -163,7 +164,9 @@ class Rags:
         after: Cursor | None,
         state: State | None = None,
     ) -> Page[Source]:
-        """In the order of creation."""
+        """In the order of creation. A cursor that is only a time goes on behind that very time."""
+        if after and after.at and not after.position:
+            after = Cursor(at=after.at, position=POSITION_MAX)
         async with self._database.transaction(customer_id=customer_id) as tx:
             await _rag(tx, customer_id=customer_id, rag_id=rag_id)
             rows = await sources.page(
@@ -218,16 +221,27 @@ class Rags:
         if missing := [file_id for file_id in new.file_ids if file_id not in names]:
             details = _issues("storage_file_ids", map(str, missing), "there is no such file")
             raise StorageFileNotFound("Some files do not exist.", details=details)
-        rows = [NewSource(name=names[file_id], file_id=file_id) for file_id in new.file_ids]
+        rows = [
+            NewSource(name=names[file_id], file_id=file_id)
+            for file_id in dict.fromkeys(new.file_ids)
+        ]
         for upload in new.uploads:
             file = await files.insert(
                 tx, customer_id=customer_id, upload=upload, type="rag", kept=False
             )
             rows.append(NewSource(name=file.name, file_id=file.id))
-        rows += [NewSource(name=url[:255], url=url, url_key=_url_key(url)) for url in new.urls]
+        urls = {_url_key(url): url for url in reversed(new.urls)}  # the first spelling counts
+        rows += [
+            NewSource(name=url[:255], url=url, url_key=_url_key(url))
+            for url in new.urls
+            if urls[_url_key(url)] is url
+        ]
         there = await sources.insert(tx, customer_id=customer_id, rag_id=rag_id, sources=rows)
-        if there:
-            raise _exists(there)
+        if details := _given_twice(new) + _there_already(there):
+            raise SourceExists(
+                "Some sources are in the RAG already or given twice; nothing was added.",
+                details=details,
+            )
         if await sources.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
             raise TooManySources(
                 f"A RAG holds at most {self._limits.rag_sources_max} sources: make another one."
@@ -244,11 +258,12 @@ class Rags:
         return details
 
     def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> Details:
-        details = []
+        details: Details = []
+        tokens_max = CHUNK_TOKENS_MAX
         try:
             tokens_max = self._registry.get(model).tokens_max
         except InvalidRequest as error:
-            return [*error.details]
+            details += error.details
         if not CHUNK_TOKENS_MIN <= chunk_tokens <= tokens_max:
             issue = f"must be from {CHUNK_TOKENS_MIN} to {tokens_max}, what the model reads"
             details.append(Detail(field="chunk_tokens", issue=issue))
@@ -273,7 +288,6 @@ class Rags:
             except UrlError as error:
                 details.append(Detail(field=f"source_urls[{number}]", issue=str(error)))
         _raise_if(details)
-        _refuse_twice(new)
 
 
 def _raise_if(details: Details) -> None:
@@ -281,22 +295,19 @@ def _raise_if(details: Details) -> None:
         raise InvalidRequest("The request has invalid fields.", details=tuple(details))
 
 
-def _refuse_twice(new: NewSources) -> None:
+def _given_twice(new: NewSources) -> tuple[Detail, ...]:
     keys = Counter(normalise_url(url) for url in new.urls)
     urls = [url for url in new.urls if keys[normalise_url(url)] > 1]
     ids = [str(file_id) for file_id, times in Counter(new.file_ids).items() if times > 1]
-    details = _issues("source_urls", urls, "given twice in this request")
-    details += _issues("storage_file_ids", ids, "given twice in this request")
-    if details:
-        raise SourceExists("Some sources are given twice.", details=details)
+    issue = "given twice in this request"
+    return _issues("source_urls", urls, issue) + _issues("storage_file_ids", ids, issue)
 
 
-def _exists(there: Sequence[NewSource]) -> CallerError:
+def _there_already(there: Sequence[NewSource]) -> tuple[Detail, ...]:
     urls = [source.url for source in there if source.url]
     ids = [str(source.file_id) for source in there if source.file_id]
-    details = _issues("source_urls", urls, "is a source of this RAG already")
-    details += _issues("storage_file_ids", ids, "is a source of this RAG already")
-    return SourceExists("Some sources are in the RAG already; nothing was added.", details=details)
+    issue = "is a source of this RAG already"
+    return _issues("source_urls", urls, issue) + _issues("storage_file_ids", ids, issue)
 
 
 def _issues(field: str, values: Iterable[str], issue: str) -> tuple[Detail, ...]:

@@ -36,7 +36,7 @@ class Search:
         RagNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
         """
         question = clean_text(query).strip()
-        self._check(question, top_k=top_k)
+        self._check(question, top_k=top_k, sources=len(source_ids))
         async with self._database.transaction(customer_id=customer_id) as tx:
             profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
             if profile is None:
@@ -60,7 +60,7 @@ class Search:
             )
         return tuple(hits)
 
-    def _check(self, question: str, *, top_k: int) -> None:
+    def _check(self, question: str, *, top_k: int, sources: int) -> None:
         details = []
         if not 1 <= len(question) <= self._limits.query_characters_max:
             issue = f"must have 1 to {self._limits.query_characters_max} characters"
@@ -68,6 +68,9 @@ class Search:
         if not 1 <= top_k <= self._limits.top_k_max:
             issue = f"must be from 1 to {self._limits.top_k_max}"
             details.append(Detail(field="top_k", issue=issue))
+        if sources > self._limits.request_sources_max:
+            issue = f"must have at most {self._limits.request_sources_max} items"
+            details.append(Detail(field="source_ids", issue=issue))
         if details:
             raise InvalidRequest("The query is out of range.", details=tuple(details))
 

@@ -12,6 +12,11 @@ def clean_text(value: str) -> str:
     return _FORBIDDEN.sub("", value)
 
 
+def is_clean(value: str) -> bool:
+    """Whether clean_text would leave it as it is."""
+    return _FORBIDDEN.search(value) is None
+
+
 def clean_line(value: str, *, limit: int) -> str:
     """As clean_text, on one line, stripped, at most `limit` code points."""
     return _SPACES.sub(" ", clean_text(value)).strip()[:limit]

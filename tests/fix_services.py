@@ -105,14 +105,24 @@ def redis_url(services: Services) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def models_path() -> Path:
+    """A folder that all sessions share, with the default model in it."""
+    from engine.embedding import Registry, pull
+
+    given = os.environ.get("RAG_ENGINE_TEST_MODELS_DIR")
+    path = Path(given) if given else REPOSITORY / ".data" / "models"
+    pull(Registry.from_settings(Settings()).default, models_path=path)
+    return path
+
+
 @pytest.fixture
-def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+def settings(database_url: str, redis_url: str, tmp_path: Path, models_path: Path) -> Settings:
     """Settings as `up` would make them, with models cached across sessions."""
-    models = os.environ.get("RAG_ENGINE_TEST_MODELS_DIR")
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
         data_dir=tmp_path / "data",
-        models_dir=Path(models) if models else REPOSITORY / ".data" / "models",
+        models_dir=models_path,
         port=free_port(),
     )

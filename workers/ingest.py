@@ -148,8 +148,7 @@ class Conductor:
     # Stage 1 and 2: fetch, extract ---------------------------------------------------------------
 
     async def _acquire(self, claim: ClaimedSource) -> tuple[ClaimedIndex, Document]:
-        self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
+        with self._spool() as folder:
             async with self._database.transaction() as tx:
                 await acquisition.set_stage(tx, claim=claim, stage=Stage.FETCH)
             with logs.bind(stage=Stage.FETCH):
@@ -164,6 +163,13 @@ class Conductor:
             self._failpoint.hit("extract")
             await self._keep_original(claim, fetched)
         return await self._commit(claim, fetched=fetched, document=document), document
+
+    def _spool(self) -> tempfile.TemporaryDirectory[str]:
+        try:
+            self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(dir=self._spool_dir, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise StorageUnavailable("The spool folder cannot be written.") from error
 
     async def _fetch(self, claim: ClaimedSource, *, folder: Path) -> Fetched:
         if claim.url is not None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.enums import ScopeType
 from litestar.types import (
     ASGIApp,
@@ -16,6 +16,7 @@ from litestar.types import (
     LifeSpanReceive,
     LifeSpanScope,
     LifeSpanSend,
+    Message,
     Receive,
     Scope,
     Send,
@@ -24,6 +25,7 @@ from litestar.types import (
 from engine.access import Access
 from engine.api import health, native
 from engine.api.call import Verbs
+from engine.api.edge import LEGACY_PREFIX
 from engine.api.native.errors import EXCEPTION_HANDLERS
 from engine.api.native.schema import schema_handlers
 from engine.api.observe import RequestMeter, observed
@@ -59,11 +61,22 @@ class Application(Litestar):
             return
         await observed(
             inner,
-            cast(HTTPScope, scope),
-            cast(Receive, receive),
-            cast(Send, send),
+            *_as_get(cast(HTTPScope, scope), cast(Receive, receive), cast(Send, send)),
             meter=self.state.meter,
         )
+
+
+def _as_get(scope: HTTPScope, receive: Receive, send: Send) -> tuple[HTTPScope, Receive, Send]:
+    """HEAD is answered as GET without the body: probes use it."""
+    if scope["method"] != "HEAD":
+        return scope, receive, send
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message["body"] = b""
+        await send(message)
+
+    return cast(HTTPScope, {**scope, "method": "GET"}), receive, send_head
 
 
 def from_env() -> Litestar:
@@ -75,8 +88,13 @@ def from_env() -> Litestar:
 
 def create_app(settings: Settings) -> Litestar:
     """The application. Services are opened when it starts, not here."""
+    open_handlers = [*health.HANDLERS, *schema_handlers(native.HANDLERS)]
     app = Application(
-        route_handlers=[*native.routers(), *health.HANDLERS, *schema_handlers(native.HANDLERS)],
+        route_handlers=[
+            *native.routers(),
+            *open_handlers,
+            Router(LEGACY_PREFIX, route_handlers=open_handlers),
+        ],
         lifespan=[opened],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,

@@ -14,11 +14,12 @@ import msgspec
 from litestar.types import Receive
 
 from engine.api.edge import refusal, refused
-from engine.errors import BodyTooLarge, Detail
+from engine.errors import BodyTooLarge, Detail, TooManySources
 
 S = TypeVar("S", bound=msgspec.Struct)
 DETAILS_MAX = 100
 FIELDS_MAX = 100
+LIST_ITEMS_MAX = 10_000
 _FAULTS = (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -95,8 +96,15 @@ def _listed(texts: list[str]) -> list[str] | str:
             except _FAULTS:
                 return text
         else:
+            _check_length("source_urls", text.count("\n"))
             items += [line.strip() for line in text.splitlines() if line.strip()]
     return items
+
+
+def _check_length(name: str, length: int) -> None:
+    """Before anybody looks at the items: millions of them would hold up every other request."""
+    if length > LIST_ITEMS_MAX:
+        raise TooManySources(f"{name} has more than {LIST_ITEMS_MAX} items: send fewer at a time.")
 
 
 def _repeated_keys(text: str) -> tuple[str, ...]:
@@ -148,6 +156,7 @@ def _value(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:
         items = _decoded(given, list[msgspec.Raw] if isinstance(given, msgspec.Raw) else list[Any])
     except _FAULTS as error:
         return None, [Detail(field=name, issue=_reason(error))]
+    _check_length(name, len(items))
     values: list[object] = []
     details: list[Detail] = []
     for index, item in enumerate(items):

@@ -88,7 +88,7 @@ async def _events(
     except ParserLimitReached as error:
         raise BodyTooLarge("The form has too many parts, or a part with long headers.") from error
     except ParserError as error:
-        raise refused("body", f"must be a complete {MEDIA_TYPE}: {error}") from error
+        raise refused("body", f"must be a complete {MEDIA_TYPE}: {_cause(error)}") from error
 
 
 async def _body(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
@@ -158,3 +158,8 @@ class _FormReader:
 async def _drain(body: AsyncIterator[bytes]) -> None:
     async for _ in body:
         pass
+
+
+def _cause(error: Exception) -> str:
+    """The parser's own sentence, without what it chains behind it."""
+    return str(error.args[0]) if error.args else "it cannot be read"

@@ -38,11 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader went away, as `head` does. Nothing more can be said on this pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
-    except OSError as error:
-        # Disks fill up and folders lose their permissions at any place.
-        named = f"{error.filename}: " if error.filename else ""
-        print(f"rag-engine: {named}{error.strerror or error}", file=sys.stderr)
-        return Exit.FAILED
     except _expected() as error:
         print(f"rag-engine: {_sentence(error)}", file=sys.stderr)
         return _exit_code(error)
@@ -95,21 +90,26 @@ def _app() -> App:
 
 def _expected() -> tuple[type[Exception], ...]:
     """What ends in a sentence. Evaluated only once something has been raised: imports cost."""
-    from engine.addresses import AllowListError
     from engine.errors import EngineError
     from engine.local import LocalError
     from engine.store.schema import SchemaError
 
-    return CliError, SettingsError, AllowListError, EngineError, LocalError, SchemaError
+    # OSError: disks fill up and folders lose their permissions at any place.
+    return (
+        *(CliError, SettingsError, EngineError, LocalError, SchemaError),
+        *(OSError, UnicodeEncodeError),
+    )
 
 
 def _sentence(error: Exception) -> str:
-    from engine.addresses import AllowListError
     from engine.cli.doctor import cause_of
     from engine.errors import CallerError, Unavailable
 
-    if isinstance(error, AllowListError):
-        return f"RAG_ENGINE_ALLOW_NETWORKS: {error}"
+    if isinstance(error, UnicodeEncodeError):
+        return "an argument is not valid UTF-8"
+    if isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror or error}"
     if isinstance(error, Unavailable) and error.__cause__:
         return f"{error} ({cause_of(error)})"
     if isinstance(error, CallerError) and error.details:
@@ -119,12 +119,11 @@ def _sentence(error: Exception) -> str:
 
 
 def _exit_code(error: Exception) -> Exit:
-    from engine.addresses import AllowListError
     from engine.errors import InvalidRequest, Unauthenticated, Unavailable
 
     if isinstance(error, CliError):
         return error.exit_code
-    if isinstance(error, (SettingsError, AllowListError, InvalidRequest)):
+    if isinstance(error, (SettingsError, InvalidRequest, UnicodeEncodeError)):
         return Exit.USAGE
     if isinstance(error, Unavailable):
         return Exit.UNREACHABLE

@@ -19,6 +19,7 @@ import msgspec
 from engine.cli import answers
 from engine.cli.exits import CliError, Exit
 from engine.cli.place import Where, address_of, key_of
+from engine.text import clean_line
 
 T = TypeVar("T")
 Page = TypeVar("Page", answers.RagPage, answers.SourcePage, answers.FilePage)
@@ -43,11 +44,15 @@ class Client:
 
     def __init__(self, url: str, *, key: str = "") -> None:
         self.url = url
-        host = urlsplit(url).hostname
+        wrong = CliError(f"{url!r} is not the address of an engine.", exit_code=Exit.USAGE)
+        try:
+            host, address = urlsplit(url).hostname, httpx.URL(url)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise wrong from error
         if host is None or not url.startswith(("http://", "https://")):
-            raise CliError(f"{url!r} is not the address of an engine.", exit_code=Exit.USAGE)
+            raise wrong
         self._http = httpx.Client(
-            base_url=url,
+            base_url=address,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             # A proxy of the environment leads nowhere for an engine on this machine; reading the
@@ -125,7 +130,7 @@ class Client:
                 "POST",
                 "/storage_files",
                 answers.File,
-                files={"file": (path.name, file, media_type)},
+                files={"file": (clean_line(path.name, limit=255) or "file", file, media_type)},
                 data={"name": name},
             )
 

@@ -132,14 +132,22 @@ def key_of(where: Where) -> str:
         data = _read(where.key_file)
         if data is None:
             raise SettingsError(f"--key-file: {where.key_file} does not exist")
-        return data.decode("utf-8", "replace").strip()
+        return _checked(data.decode("utf-8", "replace").strip())
     if token := place.key() or settings.bootstrap_key:
-        return token
+        return _checked(token)
     raise CliError(
         f"There is no access key in {place.key_path}: start a local engine with `rag-engine up`, "
         "or name a file that holds a key with --key-file.",
         exit_code=Exit.UNAUTHORISED,
     )
+
+
+def _checked(token: str) -> str:
+    if not (token.isascii() and token.isprintable()):
+        raise CliError(
+            "The access key has characters that no key has.", exit_code=Exit.UNAUTHORISED
+        )
+    return token
 
 
 def local_url(settings: Settings) -> str:

@@ -79,9 +79,6 @@ class LocalEngine:
     """Everything that `up` starts. `stack` stops it, in the opposite order."""
 
     def __init__(self, settings: Settings, *, stack: ExitStack) -> None:
-        from engine.addresses import AllowList
-
-        AllowList.parse(settings.allow_networks)
         self._settings = settings
         self._stack = stack
         self._place = Place(settings.data_dir)
@@ -200,8 +197,10 @@ class LocalEngine:
 
 def demand_port(settings: Settings, *, place: Place) -> None:
     """Raises CliError unless the port can be listened on, before anything has been started."""
-    from engine.cli.port import busy
+    from engine.cli.port import PORT_MAX, busy
 
+    if not 1 <= settings.port <= PORT_MAX:
+        raise CliError(busy(settings.host, port=settings.port), exit_code=Exit.USAGE)
     running = place.running()
     if running and running.url == local_url(settings):
         sentence = f"An engine runs here already, at {running.url} (process {running.pid})."

@@ -71,11 +71,14 @@ async def insert(
     rows = await tx.all(
         _Origin,
         """
-        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name)
-        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name
-        FROM unnest(%(file_ids)s::uuid[], %(urls)s::text[], %(url_keys)s::bytea[],
-                    %(names)s::text[])
-             WITH ORDINALITY AS w (file_id, url, url_key, name, ordinal)
+        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name, created_at,
+                             updated_at)
+        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name, w.made, w.made
+        FROM (SELECT *, clock_timestamp() AS made
+              FROM unnest(%(file_ids)s::uuid[], %(urls)s::text[], %(url_keys)s::bytea[],
+                          %(names)s::text[])
+                   WITH ORDINALITY AS w (file_id, url, url_key, name, ordinal)
+              ORDER BY ordinal) w
         ORDER BY w.ordinal
         ON CONFLICT DO NOTHING
         RETURNING file_id, url

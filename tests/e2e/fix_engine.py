@@ -26,7 +26,6 @@ from engine.store import Database
 START_TIMEOUT_S = 40.0
 READY_TIMEOUT_S = 60.0
 REPOSITORY = Path(__file__).parents[2]
-MODELS = Path(os.environ.get("RAG_ENGINE_TEST_MODELS_DIR") or REPOSITORY / ".data" / "models")
 
 
 @contextmanager
@@ -161,7 +160,10 @@ def worker(settings: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[byte
 
 @pytest.fixture(scope="module")
 def module_settings(
-    services: Services, template_database: str, tmp_path_factory: pytest.TempPathFactory
+    services: Services,
+    template_database: str,
+    models_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
     """Settings for an engine that a whole module shares; its tests keep apart by customers."""
     name = f"rag_module_{free_port()}"
@@ -173,7 +175,7 @@ def module_settings(
         database_url=on_database(services.database_url, database=name),
         redis_url=f"{services.redis_url}?db=15",
         data_dir=tmp_path_factory.mktemp("engine") / "data",
-        models_dir=MODELS,
+        models_dir=models_path,
         port=free_port(),
     )
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))

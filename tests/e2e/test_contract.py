@@ -90,6 +90,12 @@ def test_an_upload_without_a_name_goes_by_its_filename(caller):
     assert upload(caller)["name"] == "lamp.txt"
 
 
+def test_the_name_of_an_upload_is_one_printable_line_of_limited_length(caller):
+    file = upload(caller, name="\x1b[31mred\n" + "x" * 10_000)
+    assert file["name"] == ("[31mred " + "x" * 10_000)[:255]
+    assert upload(caller, name="   ")["name"] == "lamp.txt"
+
+
 def test_the_bytes_come_back_as_an_attachment(caller):
     file = upload(caller, bytes(range(256)) * 3_000)
     answer = caller.get(file["uri_download"])
@@ -287,6 +293,18 @@ def test_sources_are_listed_in_the_order_of_creation_and_filtered_by_status(call
     assert caller.ok("GET", path, params={"status": "error"})["result"] == []
 
 
+def test_a_time_is_a_page_token_of_sources_and_goes_on_behind_it(caller):
+    urls = [f"https://a.example/{number}" for number in range(3)]
+    rag = caller.ok("POST", "/rags", json={"name": "a", "source_urls": urls})
+    path, seen, token = f"/rags/{rag['id']}/sources", [], "2000-01-01T00:00:00Z"
+    for _ in range(len(urls)):
+        (source,) = caller.ok("GET", path, params={"page_size": 1, "page_token": token})["result"]
+        seen.append(source["source_url"])
+        token = source["tm_create"]
+    assert seen == urls
+    assert caller.ok("GET", path, params={"page_token": token})["result"] == []
+
+
 def test_a_single_source_is_what_the_rag_says_of_it(caller, ready):
     source = ready["sources"][0]
     path = f"/rags/{ready['id']}/sources/{source['id']}"
@@ -406,6 +424,13 @@ def test_every_native_route_answers_under_the_old_prefix_too(caller, base_url):
 
 
 # Probes and documentation
+
+
+def test_head_is_get_without_the_body(base_url):
+    for path in ("/healthz", "/v1.0/healthz", "/schema"):
+        got, head = httpx.get(f"{base_url}{path}"), httpx.head(f"{base_url}{path}")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Length"] == got.headers["Content-Length"]
 
 
 def test_probes_and_metrics_answer_without_a_key(base_url):

@@ -391,7 +391,9 @@ def test_another_customers_things_are_not_found(caller, stranger, rag):
     assert caller.ok("GET", f"/rags/{rag['id']}") == rag
 
 
-@pytest.mark.parametrize("path", ["/nope", "/rags/a/b/c", "/v1.0/nope", "/v1.0/healthz", "/%00%ff"])
+@pytest.mark.parametrize(
+    "path", ["/nope", "/rags/a/b/c", "/v1.0/nope", "/v1.0/rags/a/b/c", "/%00%ff"]
+)
 def test_an_unknown_route_is_not_found_in_the_same_shape(base_url, path):
     refused(httpx.get(f"{base_url}{path}"), 404, "NOT_FOUND", "ROUTE_NOT_FOUND")
 
@@ -429,6 +431,20 @@ def test_a_source_that_is_there_already_is_refused_and_nothing_is_added(caller, 
     (detail,) = answer.json()["error"]["details"]
     assert "HTTPS://A.EXAMPLE/x" in detail["issue"]
     assert caller.ok("GET", f"/rags/{rag['id']}") == rag
+
+
+def test_what_is_there_already_is_named_beside_what_is_given_twice(caller, rag):
+    urls = ["https://a.example/x", "https://a.example/b", "https://a.example/b"]
+    answer = caller.post(f"/rags/{rag['id']}/sources", json={"source_urls": urls})
+    refused(answer, 409, "ALREADY_EXISTS", "SOURCE_EXISTS")
+    named = {each["issue"].split(": ")[0] for each in answer.json()["error"]["details"]}
+    assert named == set(urls)
+
+
+def test_too_many_source_ids_in_a_query_are_refused_briefly(caller, rag):
+    ids = ["d4e5f6a7-b8c9-4123-defa-456789012345"] * 1_001
+    answer = caller.post(f"/rags/{rag['id']}/query", json={"query": "a", "source_ids": ids})
+    assert list(refused(answer, 400, "INVALID_ARGUMENT", "INVALID_ARGUMENT")) == ["source_ids"]
 
 
 def test_the_same_file_twice_is_refused(caller):

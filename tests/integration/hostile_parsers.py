@@ -55,6 +55,8 @@ def tries(worker):
         "execute": lambda: os.execv("/bin/true", ["true"]),
         "program": lambda: subprocess.run(["/bin/true"], check=False),
         "kill the worker": lambda: os.kill(worker, 0),
+        "have the kernel kill the worker": lambda: _signalled_by_pipe(worker),
+        "slow the worker down": lambda: os.setpriority(os.PRIO_PROCESS, worker, 19),
         "kill the template": lambda: os.kill(os.getppid(), 0),
         "write": lambda: Path("file").write_text("x"),
         "make a folder": lambda: os.mkdir("folder"),
@@ -72,6 +74,13 @@ def attempt(one):
         return f"succeeded: {one()!r}"[:200]
     except (OSError, ValueError) as error:
         return type(error).__name__
+
+
+def _signalled_by_pipe(worker):
+    import fcntl
+
+    reader, _ = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETOWN, worker)
 
 
 def _raise_limit():

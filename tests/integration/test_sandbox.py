@@ -109,7 +109,7 @@ async def test_a_child_reaches_nothing_outside(sandbox, file):
     answer = await run(sandbox, "attempts", file, argument=str(os.getpid()).encode())
     found = json.loads(answer)
     assert {name: error for name, error in found.items() if error.startswith("succeeded")} == {}
-    assert len(found) == 16
+    assert len(found) == 18
     assert found["socket"] == found["fork"] == found["write"] == "PermissionError"
 
 

@@ -97,3 +97,8 @@ def test_paths_and_addresses_follow_from_each_other(tmp_path: Path) -> None:
     public = Settings(public_url="https://example.org/rag/", storage_url="s3://bucket/prefix")
     assert (public.base_url, public.blobs_url) == ("https://example.org/rag", "s3://bucket/prefix")
     assert Settings(models_dir=tmp_path).models_path == tmp_path
+
+
+def test_a_wrong_entry_of_the_allow_list_is_named_with_its_setting() -> None:
+    with pytest.raises(SettingsError, match=r"RAG_ENGINE_ALLOW_NETWORKS: 'nowhere' is neither"):
+        Settings.from_env({"RAG_ENGINE_ALLOW_NETWORKS": "10.0.0.0/8, nowhere"})

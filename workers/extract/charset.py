@@ -27,8 +27,20 @@ _SEVEN_BIT = ("iso2022", "hz")
 _NOT_TEXT = frozenset(
     {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf_7", "mbcs"}
 )
-# What browsers do: these labels mean Windows-1252, which fills the holes that Latin-1 leaves.
-_WINDOWS_1252 = frozenset({"iso8859-1", "ascii", "us-ascii"})
+# What browsers do: these labels mean the larger charset that fills the holes they leave.
+_WIDENED = {
+    "iso8859-1": "cp1252",
+    "ascii": "cp1252",
+    "us-ascii": "cp1252",
+    "iso8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+_WIDE = ("utf-16", "utf-32")
+# Control bytes that no text in an ASCII-compatible charset has, and UTF-16 has all the time.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _META = re.compile(rb"<meta[^<>]{0,400}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]{1,40})", re.I)
 _GUESS_BYTES = 65_536
 _REPLACED_SHARE_MAX = 0.01
@@ -49,10 +61,28 @@ def decode(data: bytes, *, declared: str) -> Decoded:
             return _forced(data, charset=charset)
     wide, claimed = wide_charset(data), _codec(declared)
     seven_bit = claimed if claimed.startswith(_SEVEN_BIT) else ""
-    for charset in (wide, seven_bit, "utf-8", claimed, _codec(_page_charset(data))):
+    wide = wide or claimed_wide(data, declared=declared)
+    named = (claimed, _codec(_page_charset(data)))
+    for charset in (wide, seven_bit, "utf-8", *named):
         if charset and (text := _strict(data, charset=charset)) is not None:
             return Decoded(text=text, charset=charset)
-    return _mostly_utf8(data) or _guessed(data)
+    if (decoded := _mostly_utf8(data)) is not None:
+        return decoded
+    for charset in named:
+        if charset and (decoded := _nearly(data, charset=charset)) is not None:
+            return decoded
+    return _guessed(data)
+
+
+def claimed_wide(data: bytes, *, declared: str) -> str:
+    """The declared UTF-16 or UTF-32 where the bytes bear it out, else "".
+
+    Control bytes have to speak for it, because any even number of ASCII letters decodes as well.
+    """
+    charset = _codec(declared)
+    if not charset.startswith(_WIDE) or not _CONTROL.search(data):
+        return ""
+    return "" if _strict(data, charset=charset) is None else charset
 
 
 def _codec(name: str) -> str:
@@ -63,7 +93,7 @@ def _codec(name: str) -> str:
         return ""
     if found is None or found.name.replace("-", "_") in _NOT_TEXT:
         return ""
-    return "cp1252" if found.name in _WINDOWS_1252 else found.name
+    return _WIDENED.get(found.name, found.name)
 
 
 def _page_charset(data: bytes) -> str:
@@ -96,16 +126,30 @@ def _mostly_utf8(data: bytes) -> Decoded | None:
     return Decoded(text=text, charset="utf-8", warnings=_replaced(replaced, charset="utf-8"))
 
 
+def _nearly(data: bytes, *, charset: str) -> Decoded | None:
+    """A charset that fits but for a few bytes; a wrong one breaks most of what is not ASCII."""
+    try:
+        text = data.decode(charset, errors="replace")
+    except (UnicodeError, LookupError):
+        return None
+    replaced = text.count("\ufffd")
+    foreign = len(text) - len(text.encode("ascii", "ignore")) - replaced
+    if replaced > len(text) * _REPLACED_SHARE_MAX or replaced * 4 > foreign:
+        return None
+    return Decoded(text=text, charset=charset, warnings=_replaced(replaced, charset=charset))
+
+
 def _guessed(data: bytes) -> Decoded:
     """Guesses from a sample around the first byte that is not ASCII: the rest tells nothing."""
     first = next((at for at, byte in enumerate(data) if byte > 127), 0)
     sample = data[max(0, first - 1_024) : first + _GUESS_BYTES]
     best = from_bytes(sample, threshold=0.4).best()
     charset = _codec(best.encoding) if best else ""
-    for name in (charset, "cp1252"):
+    decoded = _nearly(data, charset=charset) if charset else None
+    for name in (charset, "cp1252") if decoded is None else ():
         if name and (text := _strict(data, charset=name)) is not None:
             return Decoded(text=text, charset=name, warnings=(_guess_warning(name),))
-    decoded = _forced(data, charset=charset or "cp1252")
+    decoded = decoded or _forced(data, charset=charset or "cp1252")
     warnings = (_guess_warning(decoded.charset), *decoded.warnings)
     return Decoded(text=decoded.text, charset=decoded.charset, warnings=warnings)
 

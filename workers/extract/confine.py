@@ -27,7 +27,8 @@ _REFUSED = (
     # Other processes, and new ones.
     *("execve", "execveat", "fork", "vfork", "clone", "ptrace", "tkill", "setsid", "setpgid"),
     *("process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "rt_sigqueueinfo"),
-    *("rt_tgsigqueueinfo", "pidfd_open", "pidfd_getfd", "pidfd_send_signal"),
+    *("setpriority", "ioprio_set", "sched_setaffinity", "sched_setscheduler", "sched_setattr"),
+    *("sched_setparam", "rt_tgsigqueueinfo", "pidfd_open", "pidfd_getfd", "pidfd_send_signal"),
     # Changes to files; writing through open is refused below.
     *("creat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat"),
     *("rmdir", "link", "linkat", "symlink", "symlinkat", "mknod", "mknodat", "truncate"),
@@ -40,6 +41,10 @@ _REFUSED = (
     *("open_by_handle_at", "init_module", "finit_module", "kexec_load", "reboot", "swapon"),
     *("shmget", "shmat", "msgget", "semget", "mq_open", "personality", "quotactl", "acct"),
 )
+
+# F_SETOWN, F_SETSIG and F_SETOWN_EX; FIOSETOWN and SIOCSPGRP: asm-generic, as on x86-64 and arm64.
+_OWNER_COMMANDS = (8, 10, 15)
+_OWNER_REQUESTS = (0x8901, 0x8902)
 
 # Landlock: the syscalls have the same numbers on every architecture.
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -138,6 +143,11 @@ def _refuse_syscalls() -> None:
         _add(rules, pyseccomp.ERRNO(38), name)
     for name in _OWN_SIGNALS:
         _add(rules, refuse, name, pyseccomp.Arg(0, pyseccomp.NE, os.getpid()))
+    # Having the kernel send signals for us: the owner of a descriptor gets them on input.
+    for command in _OWNER_COMMANDS:
+        _add(rules, refuse, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
+    for request in _OWNER_REQUESTS:
+        _add(rules, refuse, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
     _add(rules, refuse, "prlimit64", pyseccomp.Arg(2, pyseccomp.NE, 0))
     for name, flags_at in (("open", 1), ("openat", 2)):
         for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):

@@ -8,6 +8,7 @@ import msgspec
 from engine.config import MIB, Limits
 from engine.errors import ExtractFailed
 from engine.models import Document
+from engine.text import is_clean
 from workers.extract.sandbox import Allowance, Sandbox
 from workers.shapes import Fetched
 
@@ -56,6 +57,10 @@ class Extractor:
 def _decoded(answer: bytes) -> Document:
     # The child is not trusted: a document that does not have the shape is no document.
     try:
-        return msgspec.msgpack.decode(answer, type=Document)
-    except msgspec.DecodeError as error:
+        document = msgspec.msgpack.decode(answer, type=Document)
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise ExtractFailed("The document could not be read.") from error
+    said = (document.title, document.language or "", document.media_type, document.text)
+    if not all(map(is_clean, said)):
+        raise ExtractFailed("The document could not be read.")
+    return document

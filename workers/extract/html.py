@@ -32,6 +32,9 @@ _DROPPED = (
 # Of a page shorter than this, what looks like a menu is more often the content.
 _SHORT_CHARACTERS = 3_000
 _LISTS_DEPTH_MAX = 50
+_LANGUAGE_CHARACTERS_MAX = 35
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*")
+_HEADINGS_LOST_MIN = 2
 
 # HTML in trafilatura's words, so that one renderer serves both.
 _WORDS = {f"h{level}": "head" for level in range(1, 7)} | {
@@ -116,14 +119,18 @@ def _title(tree: etree._Element) -> str:
 
 
 def _language(tree: etree._Element) -> str | None:
-    return (tree.get("lang") or "").strip()[:35] or None
+    """What is no language tag is nobody's language, so it is left out rather than cut."""
+    said = (tree.get("lang") or "").strip()
+    return said if len(said) <= _LANGUAGE_CHARACTERS_MAX and _LANGUAGE.fullmatch(said) else None
 
 
 def _prepare(tree: etree._Element, *, base_url: str) -> None:
     """Complete links, and drop menus: of a short page trafilatura would keep them."""
     if base_url:
         # Before trafilatura, which completes "../x" against the root of the site.
-        tree.make_links_absolute(base_url, handle_failures="ignore")
+        # The page's own base comes apart, because only so may lxml ignore one that is no URL.
+        tree.resolve_base_href(handle_failures="ignore")
+        tree.make_links_absolute(base_url, resolve_base_href=False, handle_failures="ignore")
     for dropped in tree.xpath(_DROPPED):
         if dropped.getparent() is not None:
             dropped.drop_tree()
@@ -132,16 +139,33 @@ def _prepare(tree: etree._Element, *, base_url: str) -> None:
 def _laid_out(tree: etree._Element) -> Layout | None:
     """The main content, or the whole page where that is missing or has lost its structure."""
     found = _main_content(tree)
-    if found and any(block.kind != "paragraph" for block in found.blocks):
-        return found
-    if found and found.characters > _SHORT_CHARACTERS:
-        return found
+    flattened = found is not None and _lost_headings(found, tree=tree)
+    if found and not flattened:
+        structured = any(block.kind != "paragraph" for block in found.blocks)
+        if structured or found.characters > _SHORT_CHARACTERS:
+            return found
     whole = Layout()
     _lay_whole(whole, tree)
+    # Where most of the page is its content, some boilerplate costs less than all headings.
+    if found and flattened and found.characters * 2 >= _distinct_characters(whole):
+        return whole
     kinds = {block.kind for block in whole.blocks}
     if found and (whole.characters > _SHORT_CHARACTERS or kinds <= {"paragraph", "list"}):
         return found
     return whole if whole.blocks else None
+
+
+def _lost_headings(found: Layout, *, tree: etree._Element) -> bool:
+    """Whether trafilatura fell back to bare paragraphs, which also drops repeated ones."""
+    if any(block.kind == "heading" for block in found.blocks):
+        return False
+    return len(tree.xpath("//h1|//h2|//h3|//h4|//h5|//h6")) >= _HEADINGS_LOST_MIN
+
+
+def _distinct_characters(layout: Layout) -> int:
+    """Without headings and repetitions: what trafilatura takes from a flattened page at most."""
+    text = layout.text
+    return sum(map(len, {text[b.start : b.end] for b in layout.blocks if b.kind != "heading"}))
 
 
 def _main_content(tree: etree._Element) -> Layout | None:

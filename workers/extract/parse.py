@@ -10,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from engine.config import Limits
-from engine.errors import DocumentBroken, DocumentTooLarge, EmptyText
+from engine.errors import DocumentBroken, DocumentTooComplex, DocumentTooLarge, EmptyText
 from engine.models import Block, Coverage, Document
 from workers.extract.archive import Archive, is_archive
 from workers.extract.canonical import canonical
-from workers.extract.charset import Decoded, decode
+from workers.extract.charset import Decoded, claimed_wide, decode
 from workers.extract.docx import read_docx
 from workers.extract.epub import read_epub
 from workers.extract.html import read_html
@@ -31,6 +31,9 @@ from workers.extract.sniff import (
 )
 from workers.extract.text import text_blocks
 from workers.shapes import Fetched
+
+# Millions of one-letter paragraphs fit in a small file, and each block costs far more than that.
+_BLOCKS_MAX = 300_000
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +65,11 @@ def document_of(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
     else:
         document = _text_document(data, fetched=fetched, limits=limits)
     _check_characters(document.coverage.characters, limits=limits)
+    if len(document.blocks) > _BLOCKS_MAX:
+        raise DocumentTooComplex(
+            f"The document has {len(document.blocks)} paragraphs, tables and headings;"
+            f" the limit is {_BLOCKS_MAX}."
+        )
     title = " ".join(canonical(document.title).split())[: limits.name_characters_max]
     return msgspec.structs.replace(document, title=title or canonical(_name_of(fetched)))
 
@@ -79,7 +87,8 @@ def _archived_document(data: bytes, *, limits: Limits) -> Document:
 
 
 def _text_document(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
-    refuse_binary(data[:HEAD_BYTES])
+    wide = claimed_wide(data, declared=fetched.charset)
+    refuse_binary(data[:HEAD_BYTES], wide_claimed=wide != "")
     decoded = decode(data, declared=fetched.charset)
     kind = text_format(decoded.text, fetched=fetched)
     if kind is Format.HTML:

@@ -6,7 +6,7 @@ The only module that touches pypdf and pypdfium2.
 import io
 import re
 import warnings as python_warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import msgspec
@@ -146,8 +146,8 @@ def _read_with_pdfium(data: bytes, *, pages_max: int, characters_max: int) -> _P
             (_pdfium_text(document, index) for index in range(len(document))),
             characters_max=characters_max,
         )
-        title = document.get_metadata_value("Title")
-        return _Pages(texts=texts, outline=tuple(_pdfium_outline(document)), title=_said(title))
+        title = _decoded(lambda: document.get_metadata_value("Title"))
+        return _Pages(texts=texts, outline=tuple(_pdfium_outline(document)), title=title)
     finally:
         document.close()
 
@@ -161,12 +161,20 @@ def _pdfium_text(document: pdfium.PdfDocument, index: int) -> str | None:
         textpage = page.get_textpage()
         text = str(textpage.get_text_range())
         textpage.close()
-    except pdfium.PdfiumError:
+    except (pdfium.PdfiumError, UnicodeError):
         return None
     finally:
         page.close()
     # pdfium marks a hyphen at the end of a line with one of these, which are no characters.
     return canonical(text.replace("\x02", "-").replace("\ufffe", "-"))
+
+
+def _decoded(read: Callable[[], str]) -> str:
+    """pypdfium2 decodes strictly, and half a surrogate pair in a name must not cost the text."""
+    try:
+        return _said(read())
+    except UnicodeError:
+        return ""
 
 
 def _pdfium_outline(document: pdfium.PdfDocument) -> Iterator[_Entry]:
@@ -176,7 +184,7 @@ def _pdfium_outline(document: pdfium.PdfDocument) -> Iterator[_Entry]:
         for _, bookmark in zip(range(_OUTLINE_ENTRIES_MAX), bookmarks, strict=False):
             target = bookmark.get_dest()
             index = target.get_index() if target else None
-            title = _said(bookmark.get_title())
+            title = _decoded(bookmark.get_title)
             if title and index is not None:
                 yield _Entry(title=title, level=bookmark.level + 1, page=index + 1)
 

@@ -20,7 +20,14 @@ from types import TracebackType
 
 import msgspec
 
-from engine.errors import DocumentTooComplex, ExtractFailed, PermanentError, SourceError
+from engine.errors import (
+    DocumentTooComplex,
+    ExtractFailed,
+    PermanentError,
+    SourceError,
+    StorageUnavailable,
+)
+from engine.text import clean_line
 from workers.extract.confine import Confines, missing_nets
 from workers.extract.template import (
     ENDED,
@@ -131,8 +138,18 @@ class Sandbox:
     def _fork(
         self, function: str, path: Path, *, argument: bytes, allowance: Allowance
     ) -> "_Child":
-        if self._process is None or self._process.poll() is not None:
-            self._respawn()
+        try:
+            if self._process is None or self._process.poll() is not None:
+                self._respawn()
+            return self._ordered(function, path, argument=argument, allowance=allowance)
+        except FileNotFoundError as error:
+            raise ExtractFailed("The document is no longer there to be read.") from error
+        except OSError as error:  # no descriptor, no process or no disk left: not the document's
+            raise StorageUnavailable("The parser cannot be started at the moment.") from error
+
+    def _ordered(
+        self, function: str, path: Path, *, argument: bytes, allowance: Allowance
+    ) -> "_Child":
         order = Order(
             function=function,
             argument=argument,
@@ -143,13 +160,10 @@ class Sandbox:
             ),
             folder=self._folder,
         )
-        try:
-            with suppress(ConnectionError):
-                return self._send(order, path)
-            self._respawn()
-            return self._send(msgspec.structs.replace(order, folder=self._folder), path)
-        except OSError as error:
-            raise ExtractFailed("The parser could not be started.") from error
+        with suppress(ConnectionError):
+            return self._send(order, path)
+        self._respawn()
+        return self._send(msgspec.structs.replace(order, folder=self._folder), path)
 
     def _send(self, order: Order, path: Path) -> "_Child":
         """One call to the kernel, which takes all of a few KiB or nothing: no lock is needed."""
@@ -297,7 +311,7 @@ def _value(payload: bytes, *, end: _End, allowance: Allowance) -> bytes:
         case TooNested():
             raise DocumentTooComplex("The document is nested too deeply.")
         case Crash():
-            _LOG.error("a parser failed: %s", ending.trace)
+            _LOG.error("a parser failed: %s", ending.trace[-8_000:])
             raise ExtractFailed("The document could not be read.")
     raise _died(end, allowance=allowance)
 
@@ -306,7 +320,8 @@ def _refused(refusal: Refusal) -> SourceError:
     """Only permanent errors may be named by a child: the rest of the tree is not its to raise."""
     known = {leaf.code: leaf for leaf in PermanentError.__subclasses__()}
     kind = known.get(refusal.code)
-    return kind(refusal.message) if kind else ExtractFailed("The document could not be read.")
+    message = clean_line(refusal.message, limit=500)
+    return kind(message) if kind else ExtractFailed("The document could not be read.")
 
 
 def _died(end: _End, *, allowance: Allowance) -> SourceError:

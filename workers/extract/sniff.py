@@ -16,6 +16,7 @@ from workers.shapes import Fetched
 
 HEAD_BYTES = 8_192
 _PDF_WITHIN_BYTES = 1_024
+_PDF_OBJECT = re.compile(rb"[\r\n][ \t]*\d{1,10} \d{1,5} obj\b")
 _TAR_MAGIC_AT = 257
 _CONTROL_SHARE_MAX = 0.05
 
@@ -51,7 +52,9 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "a TIFF image"),
     (b"\x00\x00\x01\x00", "an icon"),
     (b"8BPS", "a Photoshop image"),
-    (b"ID3", "an MP3 recording"),
+    (b"ID3\x02", "an MP3 recording"),
+    (b"ID3\x03", "an MP3 recording"),
+    (b"ID3\x04", "an MP3 recording"),
     (b"\xff\xfb", "an MP3 recording"),
     (b"OggS", "an Ogg recording"),
     (b"fLaC", "a FLAC recording"),
@@ -135,6 +138,7 @@ _HTML_FRAGMENT = re.compile(
     re.I,
 )
 _ANY_TAG = re.compile(r"<[a-z!/][^<>]*>", re.I)
+_NOT_BLANK = re.compile(r"[^\ufeff \t\r\n]")
 _XML_LEAD = re.compile(r"\A\s*<\?xml\b", re.I)
 _MARKDOWN_SIGNS = (
     re.compile(r"^#{1,6}[ \t]+\S", re.M),
@@ -146,8 +150,11 @@ _MARKDOWN_SIGNS = (
 
 
 def is_pdf(head: bytes) -> bool:
-    """Readers accept some bytes before the header, so this does."""
-    return b"%PDF-" in head[:_PDF_WITHIN_BYTES]
+    """Readers accept some bytes before the header, so this does; but prose may name it."""
+    at = head[:_PDF_WITHIN_BYTES].find(b"%PDF-")
+    if at < 0:
+        return False
+    return not head[:at].strip() or _PDF_OBJECT.search(head, at) is not None
 
 
 def archive_format(names: Iterable[str], *, mimetype: bytes) -> Format:
@@ -177,11 +184,14 @@ def refuse_archive(head: bytes) -> None:
         raise UnsupportedFormat(_UNREADABLE.format(seems))
 
 
-def refuse_binary(head: bytes) -> None:
-    """Raises UnsupportedFormat, naming what the first bytes seem to be, unless they are text."""
+def refuse_binary(head: bytes, *, wide_claimed: bool = False) -> None:
+    """Raises UnsupportedFormat, naming what the first bytes seem to be, unless they are text.
+
+    `wide_claimed`: they decode as the UTF-16 or UTF-32 that they claim, full of control bytes.
+    """
     if seems := _magic(head):
         raise UnsupportedFormat(_UNREADABLE.format(seems))
-    if not head or _wide_text(head):
+    if not head or wide_claimed or _wide_text(head):
         return
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     if controls > max(4, len(head) * _CONTROL_SHARE_MAX):
@@ -194,7 +204,7 @@ def _magic(head: bytes) -> str:
             return _zip_name(head) if magic == b"PK\x03\x04" else name
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12], "a RIFF media file")
-    if head[4:8] == b"ftyp":
+    if head[:2] == b"\x00\x00" and head[4:8] == b"ftyp":
         return "an MP4 or HEIF media file"
     if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
         return "a tar archive"
@@ -224,8 +234,9 @@ def wide_charset(head: bytes) -> str:
 
 
 def text_format(text: str, *, fetched: Fetched) -> Format:
-    """The format of decoded text. `text` may be its beginning only."""
-    head = _without_lead(text[:HEAD_BYTES])
+    """The format of decoded text, told by what follows its blanks and comments."""
+    lead = _lead_end(text)
+    head = text[lead : lead + HEAD_BYTES]
     if _HTML_PAGE.match(head):
         return Format.HTML
     for kind in (_claimed(fetched.media_type), _BY_EXTENSION.get(extension(fetched))):
@@ -233,19 +244,28 @@ def text_format(text: str, *, fetched: Fetched) -> Format:
             continue
         if kind not in (None, Format.PDF):
             return kind
-    return _guessed(head, whole=text[:HEAD_BYTES])
+    return _guessed(head, whole=text)
 
 
-def _without_lead(head: str) -> str:
-    """Without the blanks, comments and XML declaration that may stand before the first tag."""
-    while True:
-        head = head.lstrip("\ufeff \t\r\n")
-        if head.startswith("<!--"):
-            head = head.partition("-->")[2]
-        elif head[:5].lower() == "<?xml":
-            head = head.partition(">")[2]
+def _lead_end(text: str) -> int:
+    """Where the blanks, comments and XML declaration before the first tag end.
+
+    By position, because templates leave kilobytes there and cutting copies would be quadratic.
+    """
+    at = 0
+    while found := _NOT_BLANK.search(text, at):
+        at = found.start()
+        if text.startswith("<!--", at):
+            closing = "-->"
+        elif text[at : at + 5].lower() == "<?xml":
+            closing = ">"
         else:
-            return head
+            return at
+        end = text.find(closing, at)
+        if end < 0:
+            break
+        at = end + len(closing)
+    return len(text)
 
 
 def _claimed(media_type: str) -> Format | None:

@@ -179,7 +179,10 @@ def _child(order: Order, *, document: int, result: int, parent: int) -> NoReturn
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         _keep_only(document, result)
-        os.chdir(order.folder)
+        try:
+            os.chdir(order.folder)
+        except OSError:  # cleaned away by the system; nothing there can be read or written either
+            os.chdir("/")
         with _Report() as report:
             function = _found(order.function)
             confine(order.confines, parent=parent)

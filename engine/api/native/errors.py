@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from engine import errors
+from engine.api.body import DETAILS_MAX
 from engine.api.call import HttpRequest
 from engine.api.edge import request_id
 from engine.api.native import wire
@@ -82,7 +83,11 @@ def answer(
         message=message,
         request_id=request_id.get(),
         details=wire.present(
-            tuple(wire.ErrorDetail(field=each.field, issue=each.issue) for each in details) or None
+            tuple(
+                wire.ErrorDetail(field=each.field, issue=each.issue)
+                for each in details[:DETAILS_MAX]
+            )
+            or None
         ),
     )
     return Response(

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api.body import arriving, from_form, from_json, limited, read_limited, require_json
+from engine.api.body import (
+    LIST_ITEMS_MAX,
+    arriving,
+    from_form,
+    from_json,
+    limited,
+    read_limited,
+    require_json,
+)
 from engine.api.native.wire import NewRag, Query, RagUpdate
-from engine.errors import BodyTooLarge, Detail, InvalidRequest
+from engine.errors import BodyTooLarge, Detail, InvalidRequest, TooManySources
 
 pytestmark = pytest.mark.anyio
 
@@ -86,10 +94,19 @@ def test_any_bytes_are_a_struct_or_refused(body):
 
 
 def test_many_offending_fields_give_a_bounded_answer():
-    body = b'{"name": "a", "source_urls": [' + b",".join([b"1"] * 50_000) + b"]}"
+    body = b'{"name": "a", "source_urls": [' + b",".join([b"1"] * 5_000) + b"]}"
     with pytest.raises(InvalidRequest) as caught:
         from_json(body, NewRag)
     assert len(caught.value.details) == 100
+
+
+def test_a_list_of_very_many_items_is_refused_before_they_are_looked_at():
+    many = LIST_ITEMS_MAX + 1
+    body = b'{"name": "a", "source_urls": [' + b",".join([b'""'] * many) + b"]}"
+    with pytest.raises(TooManySources):
+        from_json(body, NewRag)
+    with pytest.raises(TooManySources):
+        from_form({"name": ["a"], "source_urls": ["a\n" * many]}, NewRag)
 
 
 def test_a_body_of_very_many_fields_is_refused_as_a_whole():

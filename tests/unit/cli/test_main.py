@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from engine import errors
-from engine.addresses import AllowListError
 from engine.cli import _exit_code, _sentence, main
 from engine.cli.exits import CliError, Exit
 from engine.config import SettingsError
@@ -18,7 +17,6 @@ from engine.store.schema import SchemaError
     [
         (CliError("x", exit_code=Exit.UNREACHABLE), 3),
         (SettingsError("x"), 2),
-        (AllowListError("x"), 2),
         (errors.InvalidRequest("x"), 2),
         (errors.DatabaseUnavailable("x"), 3),
         (errors.ModelUnavailable("x"), 3),
@@ -36,7 +34,6 @@ def test_a_sentence_names_the_fields_at_fault() -> None:
     details = (errors.Detail(field="name", issue="is too long"),)
     error = errors.InvalidRequest("This cannot be made.", details=details)
     assert _sentence(error) == "This cannot be made. (name is too long)"
-    assert _sentence(AllowListError("'x' is no network")).startswith("RAG_ENGINE_ALLOW_NETWORKS: ")
 
 
 def test_who_is_at_the_terminal_may_read_why_a_service_is_away() -> None:

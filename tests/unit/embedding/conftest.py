@@ -1,27 +1,17 @@
-"""The default model, pulled once into a folder that all runs share."""
+"""The default model, open."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from engine.embedding import Embedder, ModelSpec, open_embedder, pull
+from engine.embedding import Embedder, ModelSpec, open_embedder
 from engine.embedding.registry import MINILM
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
 def spec() -> ModelSpec:
     return MINILM
-
-
-@pytest.fixture(scope="session")
-def models_path(spec: ModelSpec) -> Path:
-    given = os.environ.get("RAG_ENGINE_TEST_MODELS_DIR")
-    path = Path(given) if given else REPOSITORY / ".data" / "models"
-    pull(spec, models_path=path)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -143,3 +143,77 @@ def test_a_long_article_loses_the_menus_around_it():
     document = read(page)
     assert "Menu entry" not in document.text
     assert document.text.count("The article goes on") == 120
+
+
+WARNING = (
+    "Warning: disconnect the device from the mains before you open the housing, or risk a shock."
+)
+
+
+def manual(*, before="", after="", section="", sections=12, sentences=6):
+    """A page whose sections all begin with the same warning, well over 3,000 characters."""
+    opened, closed = (f"<{section}>", f"</{section}>") if section else ("", "")
+    parts = (
+        f"{opened}<h2>Section {number}</h2><p>{WARNING}</p><p>"
+        + " ".join(
+            f"In part {number} sentence {at} says how long tea should steep."
+            for at in range(sentences)
+        )
+        + f"</p>{closed}"
+        for number in range(sections)
+    )
+    return f"<html><body>{before}<h1>Manual</h1>{''.join(parts)}{after}</body></html>"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [manual(), manual(before="<div>", after="</div>"), manual(section="section")],
+    ids=["bare", "div", "sections"],
+)
+def test_a_long_page_keeps_its_headings_and_repeated_paragraphs(page):
+    document = read(page)
+    expected = ["# Manual", *(f"## Section {number}" for number in range(12))]
+    assert texts(document, "heading") == expected
+    assert document.text.count(WARNING) == 12
+
+
+def test_repetitions_that_make_up_most_of_a_page_are_kept():
+    document = read(manual(sections=60, sentences=1))
+    assert document.text.count(WARNING) == 60
+    assert len(texts(document, "heading")) == 61
+
+
+def test_boilerplate_that_makes_up_most_of_a_page_is_still_left_out():
+    prose = "This sentence of the story says what happened next on that very day. "
+    story = "".join(f"<p>{number}: {prose * 4}</p>" for number in range(15))
+    menu = "".join(f"<li><a href='/{n}'>Another story, number {n}</a></li>" for n in range(400))
+    aside = f"<div class='sidebar'><h3>Popular</h3><ul>{menu}</ul><h3>More</h3></div>"
+    document = read(f"<html><body><div class='article'>{story}</div>{aside}</body></html>")
+    assert "happened next" in document.text
+    assert "Another story" not in document.text
+
+
+def test_a_base_that_is_no_url_is_ignored():
+    page = "<html><head><base href='http://[z'></head><body><p>go <a href='x'>on</a></p></body>"
+    assert read(page, base_url="https://e.org/a/").text == "go [on](https://e.org/a/x)"
+
+
+def test_a_relative_base_counts_from_the_url_of_the_page():
+    page = "<html><head><base href='/b/'></head><body><p>go <a href='x'>on</a></p></body>"
+    assert read(page, base_url="https://e.org/a/").text == "go [on](https://e.org/b/x)"
+
+
+@pytest.mark.parametrize(
+    ("lang", "expected"),
+    [
+        ("zh-Hant-TW", "zh-Hant-TW"),
+        (" de ", "de"),
+        ("<?php lang ?>", None),
+        ("en_US", None),
+        ("a&#1;c", None),
+        ("english", None),
+        ("en" + "-abcdefgh" * 4, None),
+    ],
+)
+def test_only_a_language_tag_is_a_language(lang, expected):
+    assert read(f'<html lang="{lang}"><body><p>words</p></body></html>').language == expected

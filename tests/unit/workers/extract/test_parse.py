@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.config import Limits
 from engine.errors import (
     DocumentBroken,
+    DocumentTooComplex,
     DocumentTooLarge,
     EmptyText,
     PermanentError,
@@ -150,3 +151,25 @@ def test_any_bytes_become_a_covered_document_or_a_permanent_error(data, filename
         assert not document.text[at : block.start].strip()
         at = block.end
     assert not document.text[at:].strip()
+
+
+@pytest.mark.parametrize("charset", ["utf-16le", "utf-16be", "utf-32le"])
+@pytest.mark.parametrize("text", ["Это документ о чае. " * 20, "这是一个关于茶叶的文档。" * 20])
+def test_wide_text_without_a_mark_is_read_where_it_is_declared(text, charset):
+    claims = msgspec.structs.replace(fetched(), charset=charset)
+    document = document_of(text.encode(charset), fetched=claims, limits=Limits())
+    assert document.text.strip() == text.strip()
+
+
+def test_a_picture_that_claims_to_be_wide_text_is_refused():
+    claims = msgspec.structs.replace(fetched(), charset="utf-16le")
+    with pytest.raises(UnsupportedFormat, match="PNG"):
+        document_of(b"\x89PNG\r\n\x1a\n" + b"\x01" * 100, fetched=claims, limits=Limits())
+
+
+def test_too_many_blocks_are_refused(monkeypatch):
+    monkeypatch.setattr("workers.extract.parse._BLOCKS_MAX", 10)
+    assert len(read(b"a\n\n" * 10).blocks) == 10
+    with pytest.raises(DocumentTooComplex, match="11 paragraphs, tables and headings") as caught:
+        read(b"a\n\n" * 11)
+    assert caught.value.code == "document_too_complex"

@@ -1,8 +1,10 @@
 import io
 
+import pypdfium2
 import pytest
 from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ByteStringObject, NameObject
 
 from engine.errors import DocumentBroken, DocumentTooLarge, PdfEncrypted, PdfImageOnly
 from workers.extract.pdf import _read_with_pypdf, read_pdf
@@ -140,3 +142,37 @@ def test_the_second_reader_names_passwords_and_garbage_too():
         _read_with_pypdf(written(writer), pages_max=10, characters_max=1_000)
     with pytest.raises(DocumentBroken):
         _read_with_pypdf(b"%PDF-1.7 nothing", pages_max=10, characters_max=1_000)
+
+
+LONE_SURROGATE = ByteStringObject(b"\xfe\xff\xd8\x00\x00A")
+
+
+def test_half_a_surrogate_pair_in_the_title_costs_the_title_only():
+    writer = PdfWriter(clone_from=io.BytesIO(made("Words.")))
+    writer.add_metadata({"/Title": "Broken"})
+    writer._info[NameObject("/Title")] = LONE_SURROGATE
+    document = read(written(writer))
+    assert (document.title, document.text) == ("", "Words.")
+
+
+def test_half_a_surrogate_pair_in_a_bookmark_costs_that_bookmark_only():
+    data = made("One.", "Two.", outline=[("Broken", 1, 1), ("Whole", 1, 2)])
+    writer = PdfWriter(clone_from=io.BytesIO(data))
+    broken = next(
+        entry for entry in writer._objects if getattr(entry, "get", dict)("/Title") == "Broken"
+    )
+    broken[NameObject("/Title")] = LONE_SURROGATE
+    document = read(written(writer))
+    assert [block.headings for block in document.blocks] == [(), ("Whole",)]
+
+
+def test_a_page_whose_text_does_not_decode_is_unreadable_alone(monkeypatch):
+    texts = iter(["Words.", None])
+
+    def decoded(textpage):
+        return next(texts) or b"\x00\xd8".decode("utf-16-le")
+
+    monkeypatch.setattr(pypdfium2.PdfTextPage, "get_text_range", decoded)
+    document = read(made("a", "b"))
+    assert document.text == "Words."
+    assert [warning.code for warning in document.coverage.warnings] == ["pages_unreadable"]

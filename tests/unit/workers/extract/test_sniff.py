@@ -150,3 +150,41 @@ def test_a_pdf_may_begin_late():
 
 def test_many_comments_are_passed_in_linear_time():
     text_format("<!-- a -->" * 800 + "x", fetched=claimed())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"Every PDF file begins with %PDF-1.7 and a comment, each of its objects with a number.",
+        b"ID3 is an algorithm for decision trees.",
+        b"The ftyp box comes first in an MP4 file.",
+    ],
+)
+def test_prose_may_mention_a_magic(text):
+    assert not is_pdf(text)
+    refuse_binary(text)
+
+
+@pytest.mark.parametrize("before", [b"", b" \r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"\x00\x01junk"])
+def test_a_pdf_may_have_junk_in_front(before):
+    assert is_pdf(before + b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n")
+
+
+@pytest.mark.parametrize("head", [b"ID3\x04\x00", b"\x00\x00\x00\x18ftypmp42"])
+def test_recordings_and_videos_are_still_named(head):
+    with pytest.raises(UnsupportedFormat, match=r"MP3|MP4"):
+        refuse_binary(head + bytes(40))
+
+
+@pytest.mark.parametrize(
+    "lead",
+    ["\r\n" * 5_000, f"<!--{'x' * 9_000}-->", f"<?xml version='1.0'?>\n<!-- {'y' * 9_000} -->\n"],
+    ids=["blanks", "comment", "declaration"],
+)
+def test_a_page_may_begin_after_kilobytes_of_lead(lead):
+    fetched = claimed(media_type="text/html", filename="index.asp")
+    assert text_format(f"{lead}<html><body>words</body></html>", fetched=fetched) is Format.HTML
+
+
+def test_a_lead_that_never_ends_is_no_page():
+    assert text_format("<!-- <html>" + "x" * 9_000, fetched=claimed()) is Format.PLAIN
