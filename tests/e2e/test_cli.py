@@ -251,7 +251,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
         (["customers", "list"], 3, "start one with `rag-engine up`"),
         (["serve"], 2, "RAG_ENGINE_DATABASE_URL: must be set here"),
         (["work"], 2, "RAG_ENGINE_DATABASE_URL: must be set here"),
-        (["up", "--port", "99999"], 1, "99999 is not a port"),
+        (["up", "--port", "99999"], 2, "99999 is not a port"),
         (["up", "--workers", "0"], 2, "RAG_ENGINE_WORKERS: must be at least 1"),
         (["ingest", "nowhere", "--rag", "x"], 2, "nowhere is neither a file, a folder nor a URL"),
         (["models", "pull", "no-such-model"], 2, "no-such-model"),
