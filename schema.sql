@@ -15,6 +15,15 @@ CREATE TABLE IF NOT EXISTS schema_versions (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- What signed links are signed with: made once, so that every process of the engine agrees.
+CREATE TABLE IF NOT EXISTS signing_keys (
+    id         smallint PRIMARY KEY DEFAULT 1 CONSTRAINT signing_keys_one CHECK (id = 1),
+    key        bytea NOT NULL
+);
+INSERT INTO signing_keys (key)
+SELECT sha256(decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'))
+ON CONFLICT DO NOTHING;
+
 -- Who may do what. The engine's login role takes one of these after connecting (SET ROLE):
 --   rag_api       answers requests; sees one customer, named at the start of each transaction
 --   rag_worker    ingests and sweeps for all customers
@@ -81,8 +90,8 @@ CREATE TABLE IF NOT EXISTS blobs (
 -- store.blobs.unused
 CREATE INDEX IF NOT EXISTS blobs_by_touched ON blobs (touched_at);
 
--- An upload. `kept`: made by its own POST, stays until its own DELETE; the others go with their
--- last source.
+-- An upload, or a text that was sent as one. `kept`: made by its own POST, stays until its own
+-- DELETE; the others go with their last source.
 CREATE TABLE IF NOT EXISTS files (
     id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     position    bigint GENERATED ALWAYS AS IDENTITY,
@@ -94,6 +103,7 @@ CREATE TABLE IF NOT EXISTS files (
     file_bytes  bigint NOT NULL,
     sha256      bytea NOT NULL,
     kept        boolean NOT NULL,
+    written     boolean NOT NULL DEFAULT false,  -- a text sent in a request, not an uploaded file
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
     deleted_at  timestamptz,           -- gone for every reader; the row goes with its last source
@@ -117,6 +127,7 @@ CREATE TABLE IF NOT EXISTS rags (
     name         text NOT NULL,
     description  text NOT NULL DEFAULT '',
     profile_live uuid,                 -- how its chunks are made; the answers come from this one
+    is_default   boolean NOT NULL DEFAULT false,  -- where documents of the second door are added
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
     deleted_at   timestamptz           -- gone for every reader; the sweep removes the rows
@@ -127,17 +138,40 @@ CREATE INDEX IF NOT EXISTS rags_by_customer ON rags (customer_id, created_at, po
 -- store.purge
 CREATE INDEX IF NOT EXISTS rags_deleted ON rags (deleted_at) WHERE deleted_at IS NOT NULL;
 
--- A way of making chunks: model and chunker settings.
+CREATE UNIQUE INDEX IF NOT EXISTS rags_default ON rags (customer_id)
+    WHERE is_default AND deleted_at IS NULL;
+
+-- A way of making chunks: model and chunker settings. Under a `public_model` name the second door
+-- makes rag indexes; `embedding_model` is the engine's model that the name stood for at first use.
 CREATE TABLE IF NOT EXISTS profiles (
     id                   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     customer_id          uuid NOT NULL REFERENCES customers (id),
     rag_id               uuid NOT NULL REFERENCES rags (id),
     embedding_model      text NOT NULL,
+    public_model         text,
     chunk_tokens         integer NOT NULL,
     chunk_overlap_tokens integer NOT NULL,
     created_at           timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS profiles_by_rag ON profiles (rag_id);
+CREATE UNIQUE INDEX IF NOT EXISTS profiles_public_once ON profiles (rag_id, public_model)
+    WHERE public_model IS NOT NULL;
+
+-- Folders order a customer's documents in the second door, across RAGs. Every change of the tree
+-- takes the customer's folder lock (store.folders.lock), so that no two moves make a circle.
+CREATE TABLE IF NOT EXISTS folders (
+    id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    position    bigint GENERATED ALWAYS AS IDENTITY,
+    customer_id uuid NOT NULL REFERENCES customers (id),
+    parent_id   uuid CONSTRAINT folders_parent REFERENCES folders (id),
+    name        text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT folders_not_itself CHECK (parent_id <> id)
+);
+-- store.folders: the children of a folder, and a customer's tree
+CREATE INDEX IF NOT EXISTS folders_by_parent ON folders (customer_id, parent_id);
+CREATE INDEX IF NOT EXISTS folders_by_parent_alone ON folders (parent_id);
 
 
 -- The pipeline -----------------------------------------------------------------------------------
@@ -161,6 +195,10 @@ CREATE TABLE IF NOT EXISTS sources (
     url           text,
     url_key       bytea,               -- SHA-256 of the normalised URL; NULL where it may repeat
     name          text NOT NULL,
+    name_given    boolean NOT NULL DEFAULT false,  -- by a person: a page's title does not replace it
+    edit_id       uuid CONSTRAINT sources_edit REFERENCES files (id),  -- read instead of the origin
+    folder_id     uuid CONSTRAINT sources_folder REFERENCES folders (id) ON DELETE SET NULL,
+    original_bytes bigint NOT NULL DEFAULT 0,      -- of what its newest text was read from
 
     -- pending     waits to be claimed           -> processing (claim)
     -- processing  a worker fetches and extracts, or its primary index is at work
@@ -206,6 +244,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS sources_file_once ON sources (rag_id, file_id)
 CREATE UNIQUE INDEX IF NOT EXISTS sources_url_once ON sources (rag_id, url_key)
     WHERE deleted_at IS NULL AND url_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS sources_by_file ON sources (file_id) WHERE file_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS sources_by_edit ON sources (edit_id) WHERE edit_id IS NOT NULL;
+-- store.entries: a folder's documents; and the foreign key
+CREATE INDEX IF NOT EXISTS sources_by_folder ON sources (folder_id) WHERE folder_id IS NOT NULL;
+-- store.entries: all documents of a customer
+CREATE INDEX IF NOT EXISTS sources_by_customer ON sources (customer_id, created_at, position)
+    WHERE deleted_at IS NULL;
 -- store.purge
 CREATE INDEX IF NOT EXISTS sources_deleted ON sources (deleted_at) WHERE deleted_at IS NOT NULL;
 
@@ -261,6 +305,7 @@ CREATE TABLE IF NOT EXISTS indexes (
     generation_live integer,                     -- the one that answers; NULL: none yet
     chunk_count     integer NOT NULL DEFAULT 0,  -- of the live generation
     retired         boolean NOT NULL DEFAULT false,  -- has chunks of older generations to remove
+    used_bytes      bigint NOT NULL DEFAULT 0,   -- under a public name: counts against the limit
     failure         jsonb,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
@@ -329,7 +374,7 @@ DECLARE
     whose text := '(SELECT NULLIF(current_setting(''rag_engine.customer_id'', true), '''')::uuid)';
 BEGIN
     FOREACH name IN ARRAY ARRAY['customers', 'accesskeys', 'blobs', 'files', 'rags', 'profiles',
-                                'sources', 'documents', 'indexes', 'chunks'] LOOP
+                                'folders', 'sources', 'documents', 'indexes', 'chunks'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('DROP POLICY IF EXISTS own_rows ON %I', name);
@@ -346,7 +391,7 @@ DROP POLICY IF EXISTS presented_key ON accesskeys;
 CREATE POLICY presented_key ON accesskeys FOR SELECT TO rag_api
     USING (token_hash = (SELECT decode(NULLIF(current_setting('rag_engine.token_hash', true), ''), 'hex')));
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, blobs, files, rags, profiles, sources, indexes
-    TO rag_api;
-GRANT SELECT ON schema_versions, customers, documents, chunks TO rag_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, blobs, files, rags, profiles, folders, sources,
+    indexes TO rag_api;
+GRANT SELECT ON schema_versions, signing_keys, customers, documents, chunks TO rag_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rag_worker, rag_operator;

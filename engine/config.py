@@ -47,6 +47,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     url_characters_max: int = 2_048
     query_characters_max: int = 4_096
     top_k_max: int = 100
+    folder_depth_max: int = 20
+    customer_folders_max: int = 10_000
+    customer_indexed_bytes_max: int = 10 * 1024 * MIB
+    indexed_document_bytes_min: int = 500
+    text_wait_s: float = 10.0
+    link_expire_s: float = 3_600.0
     page_size_max: int = 100
     faults_max: int = 3
     retry_base_s: float = 5.0
@@ -74,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     bootstrap_key: str = ""
     allow_networks: tuple[str, ...] = ()
+    models_file: Path | None = None
+    jwt_key: str = ""
+    jwt_algorithm: str = "HS256"
+    jwt_audience: str = ""
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     chunk_tokens: int = 200
     chunk_overlap_tokens: int = 0

@@ -5,10 +5,12 @@
     |   |-- InvalidRequest          carries `details`, one entry per offending field
     |   |-- Unauthenticated         AuthenticationRequired | InvalidCredentials
     |   |-- NotFound                RagNotFound | SourceNotFound | StorageFileNotFound
-    |   |                           | AccessKeyNotFound | CustomerNotFound
+    |   |                           | AccessKeyNotFound | CustomerNotFound | FolderNotFound
+    |   |                           | RagIndexNotFound | ChunkNotFound | LinkNotValid
     |   |-- AlreadyExists           SourceExists (carries `details`)
-    |   |-- FailedPrecondition      FileInUse | RagNotReady
-    |   `-- LimitExceeded           BodyTooLarge | FileTooLarge | TooManySources
+    |   |-- FailedPrecondition      FileInUse | RagNotReady | FolderNotEmpty | FolderMoveRefused
+    |   |                           | KindRefused | TextNotReady | TextMissing
+    |   `-- LimitExceeded           BodyTooLarge | FileTooLarge | TooManySources | TooManyFolders
     |-- SourceError                 this source cannot become ready
     |   |-- PermanentError          final at the first attempt
     |   |   |-- fetch               FetchNotFound | FetchForbidden | FetchRejected
@@ -16,7 +18,8 @@
     |   |   |                       | FetchBadEncoding | FileGone
     |   |   |-- extract             UnsupportedFormat | EmptyText | PdfEncrypted | PdfImageOnly
     |   |   |                       | DocumentBroken | DocumentTooLarge | DocumentTooComplex
-    |   |   `-- chunk, any          TooManyChunks | WorkerKilled
+    |   |   `-- chunk, any          TooManyChunks | DocumentTooSmall | RagLimitExceeded
+    |   |                           | WorkerKilled
     |   `-- TransientError          tried again with backoff, up to `faults_max` times
     |                               FetchTimeout | FetchUnreachable | FetchServerError
     |                               | ExtractFailed | InternalFault
@@ -103,6 +106,24 @@ class CustomerNotFound(NotFound):
     code = "customer_not_found"
 
 
+class FolderNotFound(NotFound):
+    code = "folder_not_found"
+
+
+class RagIndexNotFound(NotFound):
+    code = "rag_index_not_found"
+
+
+class ChunkNotFound(NotFound):
+    code = "chunk_not_found"
+
+
+class LinkNotValid(NotFound):
+    """A signed link that has expired, was altered, or whose document is gone."""
+
+    code = "link_not_valid"
+
+
 class AlreadyExists(CallerError):
     """Would be there twice."""
 
@@ -123,6 +144,34 @@ class RagNotReady(FailedPrecondition):
     code = "rag_not_ready"
 
 
+class FolderNotEmpty(FailedPrecondition):
+    code = "folder_not_empty"
+
+
+class FolderMoveRefused(FailedPrecondition):
+    """Into itself, into a folder below it, or deeper than the limit."""
+
+    code = "folder_move_refused"
+
+
+class KindRefused(FailedPrecondition):
+    """What is asked for does not go with this kind of document, or this kind of file."""
+
+    code = "kind_refused"
+
+
+class TextNotReady(FailedPrecondition):
+    """The text of a document is still being read; the same request will do a little later."""
+
+    code = "text_not_ready"
+
+
+class TextMissing(FailedPrecondition):
+    """The document has no text because it failed; the message says why."""
+
+    code = "text_missing"
+
+
 class LimitExceeded(CallerError):
     """Over a named limit."""
 
@@ -137,6 +186,10 @@ class FileTooLarge(LimitExceeded):
 
 class TooManySources(LimitExceeded):
     code = "too_many_sources"
+
+
+class TooManyFolders(LimitExceeded):
+    code = "too_many_folders"
 
 
 class SourceError(EngineError):
@@ -229,6 +282,20 @@ class DocumentTooComplex(PermanentError):
 class TooManyChunks(PermanentError):
     code = "too_many_chunks"
     remedy = "Split it into smaller documents, or use larger chunks."
+
+
+class DocumentTooSmall(PermanentError):
+    """Of a rag index only: the source itself is ready and searchable."""
+
+    code = "document_too_small"
+    remedy = "Use the text as it is; it is too short to be worth an index of its own."
+
+
+class RagLimitExceeded(PermanentError):
+    """Of a rag index only, as DocumentTooSmall."""
+
+    code = "rag_limit_exceeded"
+    remedy = "Delete rag indexes that are not needed, or ask the operator for more."
 
 
 class WorkerKilled(PermanentError):

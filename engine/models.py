@@ -17,6 +17,7 @@ FileId = NewType("FileId", UUID)
 RagId = NewType("RagId", UUID)
 ProfileId = NewType("ProfileId", UUID)
 SourceId = NewType("SourceId", UUID)
+FolderId = NewType("FolderId", UUID)
 IndexId = NewType("IndexId", UUID)
 ChunkId = NewType("ChunkId", UUID)
 WorkerId = NewType("WorkerId", UUID)
@@ -84,13 +85,14 @@ class File(Noun, frozen=True, kw_only=True):
 
 
 class Upload(Noun, frozen=True, kw_only=True):
-    """Bytes that stand in storage already: what a File is made from."""
+    """Bytes that stand in storage already: what a File is made from. `head` is how they begin."""
 
     name: str
     filename: str
     media_type: str
     file_bytes: int
     sha256: bytes
+    head: bytes = b""
 
 
 class Counts(Noun, frozen=True, kw_only=True):

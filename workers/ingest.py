@@ -214,7 +214,9 @@ class Conductor:
     ) -> ClaimedIndex:
         name = (document.title or claim.name) if claim.url else claim.name
         async with self._database.transaction() as tx:
-            revision = await acquisition.acquired(tx, claim=claim, name=name[:255])
+            revision = await acquisition.acquired(
+                tx, claim=claim, name=name[:255], original_bytes=fetched.byte_count
+            )
             await documents.insert(
                 tx,
                 customer_id=claim.customer_id,

@@ -33,23 +33,31 @@ async def set_stage(tx: Tx, *, claim: ClaimedSource, stage: Stage) -> None:
     )
 
 
-async def acquired(tx: Tx, *, claim: ClaimedSource, name: str) -> int:
+async def acquired(tx: Tx, *, claim: ClaimedSource, name: str, original_bytes: int) -> int:
     """The text is there: give the source row back and return the number of the new revision.
 
-    The source goes on as `processing`, now on behalf of its primary index.
+    The source goes on as `processing`, now on behalf of its primary index. `name` counts unless a
+    person has given one; `original_bytes` is the size of what the text was read from.
     """
     await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
     revision = await tx.value(
         int,
         """
-        UPDATE sources SET revision = revision + 1, name = %(name)s, stage = NULL,
+        UPDATE sources SET revision = revision + 1, stage = NULL,
+                           name = CASE WHEN name_given THEN name ELSE %(name)s END,
+                           original_bytes = %(original_bytes)s,
                            lease_until = NULL, worker_id = NULL, faults = 0, alone = false,
                            failure = NULL, refresh_failed = false, updated_at = clock_timestamp()
         WHERE id = %(id)s AND attempt = %(attempt)s AND lease_until IS NOT NULL
           AND deleted_at IS NULL
         RETURNING revision
         """,
-        {"id": claim.id, "attempt": claim.attempt, "name": name},
+        {
+            "id": claim.id,
+            "attempt": claim.attempt,
+            "name": name,
+            "original_bytes": original_bytes,
+        },
     )
     if revision is None:
         raise Superseded

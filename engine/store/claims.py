@@ -14,7 +14,8 @@ from engine.store.database import Tx
 
 
 class ClaimedSource(Noun, frozen=True, kw_only=True):
-    """A source to fetch and extract. `attempt` fences every write of this claim."""
+    """A source to fetch and extract. `attempt` fences every write of this claim. Exactly one of
+    `file_id` and `url` is set: an edited text is read in place of the source's origin."""
 
     id: SourceId
     customer_id: CustomerId
@@ -88,8 +89,9 @@ async def claim_source(
             lease_until = now() + make_interval(secs => %(lease_s)s), stage = 'fetch',
             updated_at = clock_timestamp()
         FROM picked WHERE s.id = picked.id
-        RETURNING s.id, s.customer_id, s.rag_id, s.attempt, s.faults, s.alone, s.name, s.file_id,
-                  s.url
+        RETURNING s.id, s.customer_id, s.rag_id, s.attempt, s.faults, s.alone, s.name,
+                  COALESCE(s.edit_id, s.file_id) AS file_id,
+                  CASE WHEN s.edit_id IS NULL THEN s.url END AS url
         """,
         {"worker_id": worker_id, "lease_s": lease_s, "after": after, "idle": idle},
     )
@@ -163,7 +165,9 @@ async def claim_alone_source(
         WHERE id = (SELECT id FROM sources
                     WHERE alone AND due_at IS NOT NULL AND due_at <= now() AND deleted_at IS NULL
                     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, customer_id, rag_id, attempt, faults, alone, name, file_id, url
+        RETURNING id, customer_id, rag_id, attempt, faults, alone, name,
+                  COALESCE(edit_id, file_id) AS file_id,
+                  CASE WHEN edit_id IS NULL THEN url END AS url
         """,
         {"worker_id": worker_id, "lease_s": lease_s},
     )

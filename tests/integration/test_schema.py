@@ -171,9 +171,9 @@ async def test_a_missing_step_is_named(empty_url: str, tmp_path: Path) -> None:
 async def test_the_steps_end_in_the_same_schema_as_the_text(
     empty_url: str, database_url: str
 ) -> None:
-    """The first version's text is kept in tests/data as soon as there is a second version."""
+    """The first version's text is kept in tests/data."""
     first = REPOSITORY / "tests" / "data" / "schema_0001.sql"
-    text = schema_sql() if VERSION == 1 else first.read_text("utf-8")
+    text = first.read_text("utf-8")
     with psycopg.connect(empty_url) as connection:
         connection.execute(text.encode())
         connection.execute("INSERT INTO schema_versions (version) VALUES (1)")

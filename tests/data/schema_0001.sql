@@ -1,0 +1,352 @@
+-- rag-engine: everything the engine knows, in reading order. Rows are the truth, Redis only rings.
+--
+-- Idempotent: `serve`, `work` and `up` apply it under an advisory lock. An older database is brought
+-- up by the numbered steps in engine/store/migrations, a newer one is refused. Tests hold that this
+-- file and the steps end in the same schema.
+--
+-- Conventions: tables are plural; times end in _at and come from the database's clock; `position`
+-- orders what was made in one transaction; text with a named CHECK instead of enum types. The names
+-- of constraints are API: engine/store maps them to errors.
+
+CREATE EXTENSION IF NOT EXISTS vector;
+
+CREATE TABLE IF NOT EXISTS schema_versions (
+    version    integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who may do what. The engine's login role takes one of these after connecting (SET ROLE):
+--   rag_api       answers requests; sees one customer, named at the start of each transaction
+--   rag_worker    ingests and sweeps for all customers
+--   rag_operator  the operator's commands and the metrics
+-- Roles belong to the whole cluster, so another database may have made them already.
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['rag_api', 'rag_worker', 'rag_operator'] LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+        IF NOT pg_has_role(current_user, wanted, 'SET') THEN
+            EXECUTE format('GRANT %I TO CURRENT_USER', wanted);
+        END IF;
+    END LOOP;
+END
+$$;
+
+
+-- Customers and their keys -----------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS customers (
+    id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    position   bigint GENERATED ALWAYS AS IDENTITY,
+    name       text NOT NULL,
+    is_first   boolean NOT NULL DEFAULT false,  -- the one that the bootstrap key speaks for
+    created_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz            -- purge has begun: nothing of it is served any more
+);
+CREATE UNIQUE INDEX IF NOT EXISTS customers_first ON customers (is_first) WHERE is_first;
+
+-- The token is shown once and never stored: only its SHA-256 and its first 11 characters.
+CREATE TABLE IF NOT EXISTS accesskeys (
+    id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    position    bigint GENERATED ALWAYS AS IDENTITY,
+    customer_id uuid NOT NULL REFERENCES customers (id),
+    name        text NOT NULL DEFAULT '',
+    prefix      text NOT NULL,
+    token_hash  bytea NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz
+);
+-- store.accesskeys.find
+CREATE INDEX IF NOT EXISTS accesskeys_by_hash ON accesskeys (token_hash);
+-- store.accesskeys.page
+CREATE INDEX IF NOT EXISTS accesskeys_by_customer ON accesskeys (customer_id, created_at, position);
+
+
+-- Bytes ------------------------------------------------------------------------------------------
+
+-- One row for each content of a customer. Upload and purge lock it alike, so that bytes are never
+-- removed while somebody relies on them. touched_at: a row that nothing refers to goes an hour later.
+CREATE TABLE IF NOT EXISTS blobs (
+    customer_id uuid NOT NULL REFERENCES customers (id),
+    sha256      bytea NOT NULL CONSTRAINT blobs_sha256_length CHECK (octet_length(sha256) = 32),
+    file_bytes  bigint NOT NULL,
+    touched_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (customer_id, sha256)
+);
+-- store.blobs.unused
+CREATE INDEX IF NOT EXISTS blobs_by_touched ON blobs (touched_at);
+
+-- An upload. `kept`: made by its own POST, stays until its own DELETE; the others go with their
+-- last source.
+CREATE TABLE IF NOT EXISTS files (
+    id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    position    bigint GENERATED ALWAYS AS IDENTITY,
+    customer_id uuid NOT NULL REFERENCES customers (id),
+    type        text NOT NULL DEFAULT 'rag',
+    name        text NOT NULL,
+    filename    text NOT NULL,
+    media_type  text NOT NULL,
+    file_bytes  bigint NOT NULL,
+    sha256      bytea NOT NULL,
+    kept        boolean NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    deleted_at  timestamptz,           -- gone for every reader; the row goes with its last source
+    CONSTRAINT files_blob FOREIGN KEY (customer_id, sha256) REFERENCES blobs (customer_id, sha256)
+);
+-- store.files.page
+CREATE INDEX IF NOT EXISTS files_by_customer ON files (customer_id, created_at, position)
+    WHERE deleted_at IS NULL;
+-- store.purge
+CREATE INDEX IF NOT EXISTS files_going ON files (created_at) WHERE NOT kept;
+-- store.blobs.unused
+CREATE INDEX IF NOT EXISTS files_by_blob ON files (customer_id, sha256);
+
+
+-- Knowledge bases --------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS rags (
+    id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    position     bigint GENERATED ALWAYS AS IDENTITY,
+    customer_id  uuid NOT NULL REFERENCES customers (id),
+    name         text NOT NULL,
+    description  text NOT NULL DEFAULT '',
+    profile_live uuid,                 -- how its chunks are made; the answers come from this one
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    updated_at   timestamptz NOT NULL DEFAULT now(),
+    deleted_at   timestamptz           -- gone for every reader; the sweep removes the rows
+);
+-- store.rags.page
+CREATE INDEX IF NOT EXISTS rags_by_customer ON rags (customer_id, created_at, position)
+    WHERE deleted_at IS NULL;
+-- store.purge
+CREATE INDEX IF NOT EXISTS rags_deleted ON rags (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- A way of making chunks: model and chunker settings.
+CREATE TABLE IF NOT EXISTS profiles (
+    id                   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    customer_id          uuid NOT NULL REFERENCES customers (id),
+    rag_id               uuid NOT NULL REFERENCES rags (id),
+    embedding_model      text NOT NULL,
+    chunk_tokens         integer NOT NULL,
+    chunk_overlap_tokens integer NOT NULL,
+    created_at           timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS profiles_by_rag ON profiles (rag_id);
+
+
+-- The pipeline -----------------------------------------------------------------------------------
+--
+-- Two kinds of claimable rows, one shape. A source is fetched and extracted; an index is chunked,
+-- embedded and stored. What they share:
+--   state        what the outside sees
+--   due_at       set: may be claimed from then on; NULL: nothing to do, or at work
+--   attempt      goes up at every claim and every refresh, never down: the fence of all writes
+--   lease_until  set while a worker holds the row; the heartbeat moves it, the sweep ends it
+--   faults       the charge: how often this document itself failed in a way that may pass
+--   alone        its worker died: the next attempt runs with nothing beside it in its process
+--   stage, done, total   progress of the attempt at work
+
+CREATE TABLE IF NOT EXISTS sources (
+    id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    position      bigint GENERATED ALWAYS AS IDENTITY,
+    customer_id   uuid NOT NULL REFERENCES customers (id),
+    rag_id        uuid NOT NULL REFERENCES rags (id),
+    file_id       uuid CONSTRAINT sources_file REFERENCES files (id),
+    url           text,
+    url_key       bytea,               -- SHA-256 of the normalised URL; NULL where it may repeat
+    name          text NOT NULL,
+
+    -- pending     waits to be claimed           -> processing (claim)
+    -- processing  a worker fetches and extracts, or its primary index is at work
+    --                                           -> ready (finish) | error (fail)
+    --                                           -> pending (postpone, lease expired, refresh)
+    -- ready       its primary index answers     -> pending (refresh)
+    --             with due_at set: a refresh failed and is tried again then
+    -- error       nothing searchable, final     -> pending (refresh)
+    state         text NOT NULL DEFAULT 'pending'
+                  CONSTRAINT sources_state CHECK (state IN ('pending', 'processing', 'ready', 'error')),
+    due_at        timestamptz DEFAULT now(),
+    attempt       integer NOT NULL DEFAULT 0,
+    lease_until   timestamptz,
+    worker_id     uuid,
+    faults        integer NOT NULL DEFAULT 0,
+    alone         boolean NOT NULL DEFAULT false,
+    stage         text,
+
+    revision      integer NOT NULL DEFAULT 0,   -- of the newest committed document
+    failure       jsonb,                        -- {code, message, retryable, remedy}
+    refresh_failed boolean NOT NULL DEFAULT false,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    deleted_at    timestamptz,
+    CONSTRAINT sources_origin CHECK (num_nonnulls(file_id, url) = 1),
+    CONSTRAINT sources_held CHECK (lease_until IS NULL OR due_at IS NULL)
+);
+-- store.claims.claim_source: the oldest due row of each customer
+CREATE INDEX IF NOT EXISTS sources_due ON sources (customer_id, due_at)
+    WHERE due_at IS NOT NULL AND deleted_at IS NULL;
+-- store.claims.alone_waits
+CREATE INDEX IF NOT EXISTS sources_alone ON sources (due_at) WHERE alone AND due_at IS NOT NULL;
+-- store.claims: running rows by customer; store.purge: the expired ones
+CREATE INDEX IF NOT EXISTS sources_leased ON sources (customer_id, lease_until)
+    WHERE lease_until IS NOT NULL;
+-- store.sources.counts, an index-only scan
+CREATE INDEX IF NOT EXISTS sources_by_state ON sources (rag_id, state, updated_at)
+    WHERE deleted_at IS NULL;
+-- store.sources.page
+CREATE INDEX IF NOT EXISTS sources_by_rag ON sources (rag_id, created_at, position);
+CREATE UNIQUE INDEX IF NOT EXISTS sources_file_once ON sources (rag_id, file_id)
+    WHERE deleted_at IS NULL AND file_id IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS sources_url_once ON sources (rag_id, url_key)
+    WHERE deleted_at IS NULL AND url_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS sources_by_file ON sources (file_id) WHERE file_id IS NOT NULL;
+-- store.purge
+CREATE INDEX IF NOT EXISTS sources_deleted ON sources (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- The canonical text of a source, one row a revision. For every chunk of it,
+-- text[start:end] = chunk.text. `original_sha256` is the blob of what was fetched.
+CREATE TABLE IF NOT EXISTS documents (
+    source_id       uuid NOT NULL REFERENCES sources (id),
+    revision        integer NOT NULL,
+    customer_id     uuid NOT NULL,
+    rag_id          uuid NOT NULL,
+    title           text NOT NULL,
+    language        text,
+    media_type      text NOT NULL,
+    text            text NOT NULL,
+    blocks          bytea NOT NULL,            -- msgpack of models.Block, in order
+    coverage        jsonb NOT NULL,
+    original_sha256 bytea,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (source_id, revision),
+    CONSTRAINT documents_blob FOREIGN KEY (customer_id, original_sha256)
+        REFERENCES blobs (customer_id, sha256)
+);
+CREATE INDEX IF NOT EXISTS documents_by_blob ON documents (customer_id, original_sha256);
+
+-- A source under a profile. A generation is one document revision under this profile; its chunks
+-- are invisible until `generation_live` points to it.
+CREATE TABLE IF NOT EXISTS indexes (
+    id              uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    customer_id     uuid NOT NULL,
+    rag_id          uuid NOT NULL,
+    source_id       uuid NOT NULL REFERENCES sources (id),
+    profile_id      uuid NOT NULL REFERENCES profiles (id),
+
+    -- pending     waits to be claimed, or (due_at NULL) for its source's text
+    --                                           -> processing (claim)
+    -- processing  a worker chunks, embeds, stores -> ready (finish) | error (fail)
+    --                                           -> pending (postpone, lease expired, new revision)
+    -- ready       generation_live answers       -> pending (new revision)
+    -- error       this revision failed          -> pending (new revision)
+    state           text NOT NULL DEFAULT 'pending'
+                    CONSTRAINT indexes_state CHECK (state IN ('pending', 'processing', 'ready', 'error')),
+    due_at          timestamptz,
+    attempt         integer NOT NULL DEFAULT 0,
+    lease_until     timestamptz,
+    worker_id       uuid,
+    faults          integer NOT NULL DEFAULT 0,
+    alone           boolean NOT NULL DEFAULT false,
+    stage           text,
+    done            integer NOT NULL DEFAULT 0,
+    total           integer NOT NULL DEFAULT 0,
+
+    generation      integer NOT NULL DEFAULT 0,  -- the document revision it is to be made from
+    generation_live integer,                     -- the one that answers; NULL: none yet
+    chunk_count     integer NOT NULL DEFAULT 0,  -- of the live generation
+    retired         boolean NOT NULL DEFAULT false,  -- has chunks of older generations to remove
+    failure         jsonb,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT indexes_once UNIQUE (source_id, profile_id),
+    CONSTRAINT indexes_held CHECK (lease_until IS NULL OR due_at IS NULL)
+);
+-- store.claims.claim_index
+CREATE INDEX IF NOT EXISTS indexes_due ON indexes (customer_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS indexes_alone ON indexes (due_at) WHERE alone AND due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
+    WHERE lease_until IS NOT NULL;
+-- store.vectors.search
+CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
+-- store.purge
+CREATE INDEX IF NOT EXISTS indexes_retired ON indexes (updated_at) WHERE retired;
+
+-- A stored passage with its vector, and all that made it. The vector has no fixed dimension, so that
+-- models live side by side. MAIN keeps it inside the row (an exact scan that has to follow TOAST
+-- pointers takes twice as long) and still lets rows over a page be stored.
+CREATE TABLE IF NOT EXISTS chunks (
+    index_id      uuid NOT NULL REFERENCES indexes (id),
+    generation    integer NOT NULL,
+    ordinal       integer NOT NULL,
+    id            uuid NOT NULL DEFAULT gen_random_uuid(),
+    customer_id   uuid NOT NULL,
+    rag_id        uuid NOT NULL,
+    source_id     uuid NOT NULL,
+    profile_id    uuid NOT NULL,
+    start_offset      integer NOT NULL,            -- code points into the document's text
+    end_offset        integer NOT NULL,
+    page          integer,
+    tokens        integer NOT NULL,
+    headings      text[] NOT NULL,
+    text          text NOT NULL,
+    embedding_key bytea NOT NULL,              -- SHA-256 of model, its version, embedded string
+    embedding     halfvec NOT NULL,
+    PRIMARY KEY (index_id, generation, ordinal),
+    CONSTRAINT chunks_offsets CHECK (0 <= start_offset AND start_offset < end_offset)
+);
+ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
+-- store.chunks.reusable: an identical string under the same model is not embedded twice
+CREATE INDEX IF NOT EXISTS chunks_by_embedding_key ON chunks (customer_id, embedding_key);
+
+
+-- Workers ----------------------------------------------------------------------------------------
+
+-- One row a worker process, moved by its heartbeat; health and metrics read it.
+CREATE TABLE IF NOT EXISTS workers (
+    id           uuid PRIMARY KEY,
+    host         text NOT NULL,
+    pid          integer NOT NULL,
+    running      integer NOT NULL DEFAULT 0,
+    started_at   timestamptz NOT NULL DEFAULT now(),
+    heartbeat_at timestamptz NOT NULL DEFAULT now()
+);
+
+
+-- The second net -----------------------------------------------------------------------------------
+--
+-- Every statement of the API names its customer; these policies hold even if one forgets. FORCE binds
+-- the owner too. NULLIF, because a pooled connection leaves '' behind; the sub-select, so that the
+-- setting is read once a statement and not once a row.
+DO $$
+DECLARE
+    name text;
+    whose text := '(SELECT NULLIF(current_setting(''rag_engine.customer_id'', true), '''')::uuid)';
+BEGIN
+    FOREACH name IN ARRAY ARRAY['customers', 'accesskeys', 'blobs', 'files', 'rags', 'profiles',
+                                'sources', 'documents', 'indexes', 'chunks'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('DROP POLICY IF EXISTS own_rows ON %I', name);
+        EXECUTE format('CREATE POLICY own_rows ON %I TO rag_api USING (%I = %s)', name,
+                       CASE name WHEN 'customers' THEN 'id' ELSE 'customer_id' END, whose);
+        EXECUTE format('DROP POLICY IF EXISTS all_rows ON %I', name);
+        EXECUTE format('CREATE POLICY all_rows ON %I TO rag_worker, rag_operator USING (true)', name);
+    END LOOP;
+END
+$$;
+
+-- Before a caller is known there is only a key: its hash opens just its own row.
+DROP POLICY IF EXISTS presented_key ON accesskeys;
+CREATE POLICY presented_key ON accesskeys FOR SELECT TO rag_api
+    USING (token_hash = (SELECT decode(NULLIF(current_setting('rag_engine.token_hash', true), ''), 'hex')));
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, blobs, files, rags, profiles, sources, indexes
+    TO rag_api;
+GRANT SELECT ON schema_versions, customers, documents, chunks TO rag_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rag_worker, rag_operator;
