@@ -1,6 +1,6 @@
 """What every endpoint of this door has: its description for /schema, and the form of success.
 
-A handler carries its `Operation` in `opt`, next to its code; schema.py collects them.
+A handler carries its `Operation` in `opt`, next to its code; engine.api.openapi collects them.
 """
 
 from collections.abc import Mapping
@@ -11,38 +11,14 @@ import msgspec
 from litestar import MediaType, Response
 
 from engine import errors
+from engine.api.openapi import OPERATION, Operation, Parameter
 
-OPERATION = "operation"
 _EVERYWHERE = (
     errors.InvalidRequest,
     errors.AuthenticationRequired,
     errors.InvalidCredentials,
     errors.DatabaseUnavailable,
 )
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter or header; `schema` is a JSON schema."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-    place: str = "query"
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint for readers of /schema. `form` names the file part of its multipart form."""
-
-    summary: str
-    tag: str
-    answer: type[msgspec.Struct] | None = None
-    media_type: str = "application/json"
-    body: type[msgspec.Struct] | None = None
-    form: str = ""
-    form_only: bool = False
-    parameters: tuple[Parameter, ...] = ()
-    raises: tuple[type[errors.EngineError], ...] = ()
-    not_modified: bool = False
 
 
 PAGE = (

@@ -6,7 +6,8 @@ from litestar.di import NamedDependency
 from engine import errors, models
 from engine.api.call import Call
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, Parameter, described, ok, ok_unless_known
+from engine.api.native.endpoint import PAGE, described, ok, ok_unless_known
+from engine.api.openapi import Parameter
 from engine.models import FileId, NewRag, NewSources, RagId, Upload
 
 TAG = "rags"

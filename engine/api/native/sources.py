@@ -7,8 +7,9 @@ from engine import errors
 from engine.api.call import Call
 from engine.api.edge import choice_of
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, Parameter, described, ok
+from engine.api.native.endpoint import PAGE, described, ok
 from engine.api.native.rags import ADDING, new_sources
+from engine.api.openapi import Parameter
 from engine.models import RagId, SourceId, State
 
 TAG = "sources"

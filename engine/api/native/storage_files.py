@@ -13,7 +13,8 @@ from engine import errors
 from engine.api.call import Call
 from engine.api.edge import flag_of
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, Parameter, described, ok
+from engine.api.native.endpoint import PAGE, described, ok
+from engine.api.openapi import Parameter
 from engine.models import FileId
 
 TAG = "storage files"

@@ -8,10 +8,10 @@ import pytest
 
 from engine.api import native
 from engine.api.native import wire
-from engine.api.native.endpoint import OPERATION
 from engine.api.native.examples import EXAMPLES
 from engine.api.native.page import render
 from engine.api.native.schema import document
+from engine.api.openapi import OPERATION
 
 DOCUMENT = document(native.HANDLERS)
 OPERATIONS = [

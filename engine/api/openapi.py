@@ -1,0 +1,167 @@
+"""OpenAPI documents, made from handlers and shapes: what is the same for every door.
+
+A handler carries its `Operation` in `opt`, next to its code. How a door's errors look and what it
+says about itself stand in its `Face`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from engine import errors
+
+Json = dict[str, Any]
+OPERATION = "operation"
+API_VERSION = "1.0.0"
+REF = "#/components/schemas/{name}"
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A query parameter or header; `schema` is a JSON schema."""
+
+    name: str
+    description: str
+    schema: Json
+    place: str = "query"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint for readers of the document. `form` names the file part of its multipart form."""
+
+    summary: str
+    tag: str
+    answer: Any = None
+    media_type: str = "application/json"
+    body: type[msgspec.Struct] | None = None
+    form: str = ""
+    form_only: bool = False
+    form_required: bool = True
+    parameters: tuple[Parameter, ...] = ()
+    raises: tuple[type[errors.EngineError], ...] = ()
+    not_modified: bool = False
+
+
+class Face(msgspec.Struct, frozen=True, kw_only=True):
+    """How a door shows itself. `failures` gives an operation's error answers by status code;
+    `closed` are the bodies that are refused for unknown fields."""
+
+    title: str
+    description: str
+    security: list[Json]
+    security_schemes: Json
+    failures: Callable[[Operation], Json]
+    error_shapes: tuple[type[msgspec.Struct], ...]
+    path_schema: Json
+    examples: Mapping[str, Any] = {}
+    closed: frozenset[type[msgspec.Struct]] = frozenset()
+
+
+def document(face: Face, handlers: Iterable[HTTPRouteHandler], *, prefix: str = "") -> Json:
+    """The whole document, OpenAPI 3.1. Handlers without an Operation are left out."""
+    paths: dict[str, Json] = {}
+    shapes: list[Any] = [*face.error_shapes]
+    for handler in handlers:
+        operation: Operation | None = handler.opt.get(OPERATION)
+        if operation is None:
+            continue
+        shapes += [shape for shape in (operation.answer, operation.body) if shape]
+        for path in handler.paths:
+            plain = prefix + path.replace(":str}", "}")
+            for method in handler.http_methods:
+                described = _operation(face, operation, path=plain, name=handler.handler_name)
+                paths.setdefault(plain, {})[method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": face.title, "version": API_VERSION, "description": face.description},
+        "security": face.security,
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(face, shapes),
+            "securitySchemes": face.security_schemes,
+        },
+    }
+
+
+def _schemas(face: Face, shapes: Iterable[Any]) -> Json:
+    ordered = sorted(dict.fromkeys(shapes), key=str)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template=REF)
+    for shape in face.closed & set(ordered):
+        schemas[shape.__name__]["additionalProperties"] = False
+    return dict(sorted(schemas.items()))
+
+
+def _operation(face: Face, operation: Operation, *, path: str, name: str) -> Json:
+    found: Json = {
+        "operationId": name,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [*_in_path(face, path), *map(_parameter, operation.parameters)],
+        "responses": {**_success(face, operation), **face.failures(operation)},
+    }
+    if operation.body:
+        found["requestBody"] = _request_body(face, operation, shape=operation.body)
+    return found
+
+
+def _in_path(face: Face, path: str) -> list[Json]:
+    return [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": face.path_schema}
+        for part in path.split("/")
+        if part.startswith("{")
+    ]
+
+
+def _parameter(parameter: Parameter) -> Json:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+def _request_body(face: Face, operation: Operation, *, shape: type[msgspec.Struct]) -> Json:
+    content: Json = {}
+    if not operation.form_only:
+        content["application/json"] = content_of(face, shape)
+    if operation.form:
+        content["multipart/form-data"] = _form(face, operation, shape=shape)
+    return {"required": True, "content": content}
+
+
+def _form(face: Face, operation: Operation, *, shape: type[msgspec.Struct]) -> Json:
+    """The shape's fields and, next to them, the parts that carry files."""
+    schema = msgspec.json.schema_components([shape], ref_template=REF)[1][shape.__name__]
+    binary: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
+    files = binary if operation.form_only else {"type": "array", "items": binary}
+    required = [operation.form] if operation.form_only and operation.form_required else []
+    form: Json = {
+        "type": "object",
+        "properties": {operation.form: files, **schema["properties"]},
+        "required": [*required, *schema["required"]],
+    }
+    if shape in face.closed:
+        form["additionalProperties"] = False
+    return {"schema": form}
+
+
+def _success(face: Face, operation: Operation) -> Json:
+    if operation.answer:
+        content = {"application/json": content_of(face, operation.answer)}
+    else:
+        content = {operation.media_type: {"schema": {"type": "string"}}}
+    responses: Json = {"200": {"description": "Done.", "content": content}}
+    if operation.not_modified:
+        responses["304"] = {"description": "As the caller knows it: nothing has changed."}
+    return responses
+
+
+def content_of(face: Face, shape: Any) -> Json:
+    """A shape by reference, with its example where the door has one."""
+    schema, _ = msgspec.json.schema_components([shape], ref_template=REF)
+    found: Json = {"schema": schema[0]}
+    if example := face.examples.get(getattr(shape, "__name__", "")):
+        found["example"] = example
+    return found
