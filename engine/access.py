@@ -1,10 +1,12 @@
-"""Who calls: access keys for callers, customers for the operator."""
+"""Who calls: access keys and signed tokens for callers, customers for the operator."""
 
 import hashlib
 import hmac
 import secrets
 import string
+from uuid import UUID
 
+from engine.config import Settings
 from engine.errors import (
     AccessKeyNotFound,
     AuthenticationRequired,
@@ -13,7 +15,7 @@ from engine.errors import (
     InvalidCredentials,
     InvalidRequest,
 )
-from engine.models import AccessKey, AccessKeyId, Cursor, Customer, CustomerId, Page, Usage
+from engine.models import AccessKey, AccessKeyId, Cursor, Customer, CustomerId, Noun, Page, Usage
 from engine.store import Database, accesskeys, customers, purge
 from engine.store.paging import to_page
 from engine.store.purge import Receipt
@@ -24,6 +26,8 @@ PREFIX_CHARACTERS = 11
 ALPHABET = string.ascii_letters + string.digits
 NAME_CHARACTERS_MAX = 255
 EXPIRE_S_MAX = 10 * 365 * 24 * 3600
+JWT_CHARACTERS_MAX = 8_192
+JWT_LEEWAY_S = 30  # by so much the clocks of two hosts may differ
 
 
 def new_token() -> str:
@@ -36,14 +40,40 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
+class JwtRules(Noun, frozen=True, kw_only=True):
+    """Which signed tokens are accepted. `key` is the shared secret or a public key in PEM form,
+    `algorithm` the only one that counts, whatever a token says about itself."""
+
+    key: str
+    algorithm: str
+    audience: str
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "JwtRules | None":
+        """None without a key: then no token is accepted. Settings are checked as they are read."""
+        if not settings.jwt_key:
+            return None
+        return cls(
+            key=settings.jwt_key,
+            algorithm=settings.jwt_algorithm,
+            audience=settings.jwt_audience,
+        )
+
+
 class Access:
     """What a caller may ask about itself. `bootstrap_key` speaks for the first customer."""
 
     def __init__(
-        self, *, database: Database, operator: Database | None = None, bootstrap_key: str = ""
+        self,
+        *,
+        database: Database,
+        operator: Database | None = None,
+        bootstrap_key: str = "",
+        jwt: JwtRules | None = None,
     ) -> None:
         self._database = database
         self._operator = operator
+        self._jwt = jwt
         self._bootstrap_hash = token_hash(bootstrap_key) if bootstrap_key else None
 
     async def authenticate(self, token: str | None) -> CustomerId:
@@ -68,6 +98,21 @@ class Access:
             if customer:
                 return customer.id
         raise InvalidCredentials("The access key is unknown, revoked or expired.")
+
+    async def authenticate_jwt(self, token: str | None) -> CustomerId:
+        """The customer that a signed token names. AuthenticationRequired | InvalidCredentials."""
+        if not token:
+            raise AuthenticationRequired(
+                "A token is needed: send it as `Authorization: Bearer <JWT>`."
+            )
+        if self._jwt is None:
+            raise InvalidCredentials("Tokens are not accepted here: send an access key instead.")
+        customer_id = _customer_named(token, rules=self._jwt)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            customer = await customers.get(tx, customer_id=customer_id)
+        if customer is None:
+            raise _token_refused()
+        return customer.id
 
     async def customer(self, customer_id: CustomerId) -> Customer:
         async with self._database.transaction(customer_id=customer_id) as tx:
@@ -151,6 +196,34 @@ class Operator:
     async def remaining(self, customer_id: CustomerId) -> Receipt:
         async with self._database.transaction() as tx:
             return await purge.count(tx, customer_id=customer_id)
+
+
+def _customer_named(token: str, *, rules: JwtRules) -> CustomerId:
+    """The claim `customer_id` of a token that keeps all the rules. InvalidCredentials."""
+    # Imported here: the commands of the operator, who needs no token, start without it.
+    import jwt
+
+    if len(token) > JWT_CHARACTERS_MAX or not token.isascii():
+        raise _token_refused()
+    try:
+        claims = jwt.decode(
+            token,
+            rules.key,
+            algorithms=[rules.algorithm],
+            audience=rules.audience,
+            leeway=JWT_LEEWAY_S,
+            options={"require": ["exp", "aud"], "enforce_minimum_key_length": True},
+        )
+        return CustomerId(UUID(str(claims.get("customer_id"))))
+    except jwt.ExpiredSignatureError as error:
+        raise InvalidCredentials("The token has expired: get a new one.") from error
+    except (jwt.PyJWTError, ValueError) as error:
+        raise _token_refused() from error
+
+
+def _token_refused() -> InvalidCredentials:
+    """The same words whatever was wrong: who forges tokens learns nothing from them."""
+    return InvalidCredentials("The token is not valid here.")
 
 
 def _check_key(name: str, *, expire_s: int | None) -> None:

@@ -16,6 +16,12 @@ from engine.addresses import AllowList, AllowListError
 
 PREFIX = "RAG_ENGINE_"
 MIB = 1024 * 1024
+# Bytes that a shared secret must have, by algorithm: as many as its hash (RFC 7518, 3.2).
+JWT_SECRET_BYTES_MIN = {"HS256": 32, "HS384": 48, "HS512": 64}
+JWT_RSA_BITS_MIN = 2048
+JWT_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+JWT_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+JWT_ALGORITHMS = (*JWT_SECRET_BYTES_MIN, *JWT_RSA, *JWT_CURVES, "EdDSA")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -187,3 +193,53 @@ def _check(settings: Settings) -> None:
     for name in Limits.__struct_fields__:
         if getattr(settings.limits, name) <= 0:
             raise SettingsError(f"{PREFIX}{name.upper()}: must be above 0")
+    _check_jwt(settings)
+
+
+def _check_jwt(settings: Settings) -> None:
+    if settings.jwt_algorithm not in JWT_ALGORITHMS:
+        raise SettingsError(f"{PREFIX}JWT_ALGORITHM: must be one of {', '.join(JWT_ALGORITHMS)}")
+    if not settings.jwt_key:
+        return
+    if not settings.jwt_audience:
+        raise SettingsError(f"{PREFIX}JWT_AUDIENCE: is needed together with JWT_KEY")
+    issue = (
+        _secret_issue(settings.jwt_key, bytes_min=JWT_SECRET_BYTES_MIN[settings.jwt_algorithm])
+        if settings.jwt_algorithm in JWT_SECRET_BYTES_MIN
+        else _public_key_issue(settings.jwt_key, algorithm=settings.jwt_algorithm)
+    )
+    if issue:
+        # Never the value: a message ends in logs.
+        raise SettingsError(f"{PREFIX}JWT_KEY: {issue} for {settings.jwt_algorithm}")
+
+
+def _secret_issue(key: str, *, bytes_min: int) -> str:
+    """A public key as a shared secret would let everybody sign: it is refused in every form."""
+    starts = ("ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-")
+    if "-----BEGIN" in key or key.startswith(starts) or '"kty"' in key:
+        return "must be a shared secret, not a key in PEM, OpenSSH or JWK form,"
+    if len(key.encode("utf-8", "surrogatepass")) < bytes_min:
+        return f"must be a secret of at least {bytes_min} bytes"
+    return ""
+
+
+def _public_key_issue(key: str, *, algorithm: str) -> str:
+    # Imported here: only an engine that accepts tokens pays for it.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    if "PRIVATE KEY-----" in key:
+        return "must be the public key, not the private one,"
+    try:
+        public = load_pem_public_key(key.encode("utf-8", "surrogatepass"))
+    except (ValueError, UnsupportedAlgorithm):
+        return "must be a public key in PEM form"
+    if algorithm in JWT_RSA:
+        fits = isinstance(public, rsa.RSAPublicKey) and public.key_size >= JWT_RSA_BITS_MIN
+        return "" if fits else f"must be an RSA key of at least {JWT_RSA_BITS_MIN} bits"
+    if curve := JWT_CURVES.get(algorithm):
+        fits = isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name == curve
+        return "" if fits else f"must be a key on the curve {curve}"
+    fits = isinstance(public, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+    return "" if fits else "must be an Ed25519 or Ed448 key"

@@ -1,20 +1,290 @@
-"""What was read out of a source: its canonical text and its chunks."""
+"""Verbs about documents: made of a text, a URL or a file, changed, linked to; and what was read.
 
-from engine.errors import RagNotFound, SourceNotFound
-from engine.models import Chunk, Cursor, CustomerId, Page, RagId, SourceId
-from engine.store import Database, Tx, chunks, documents, rags, sources
+A document is a source. Those made here go to the customer's default RAG, an ordinary one. Lists,
+folders and deletion of documents are in library, sources of a named RAG in rags, rag indexes in
+indexes.
+"""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import msgspec
+
+from engine import edits, links, written
+from engine.addresses import AllowList, UrlError, check_url
+from engine.config import Settings
+from engine.embedding import Registry
+from engine.entries import Entry, EntryKind, EntryText
+from engine.errors import (
+    Detail,
+    FolderNotFound,
+    InvalidRequest,
+    KindRefused,
+    RagNotFound,
+    SourceNotFound,
+    StorageFileNotFound,
+    TooManySources,
+)
+from engine.files import Files
+from engine.formats import foreign
+from engine.jobs import Bell
+from engine.models import (
+    Chunk,
+    Cursor,
+    CustomerId,
+    File,
+    FolderId,
+    Noun,
+    Page,
+    RagId,
+    SourceId,
+    Upload,
+)
+from engine.store import (
+    Database,
+    Tx,
+    chunks,
+    documents,
+    entries,
+    folders,
+    rags,
+    signing_keys,
+    sources,
+    tallies,
+)
+from engine.text import clean_line
+from engine.waiting import settled
+
+DEFAULT_RAG_NAME = "Knowledge base"
+DELETIONS_MAX = 5  # of the default RAG, while one document is being made
+
+_DOCUMENTS = (EntryKind.FILE, EntryKind.URL, EntryKind.TEXT)
+_CALLED = {
+    EntryKind.FILE: "a file",
+    EntryKind.URL: "a web page",
+    EntryKind.TEXT: "a text",
+    EntryKind.FOLDER: "a folder",
+}
+
+
+class _New(Noun, frozen=True, kw_only=True):
+    """A document to be, of a URL or of an upload; `is_text`: of one that was written here."""
+
+    name: str
+    name_given: bool
+    folder_id: FolderId | None
+    url: str | None = None
+    upload: Upload | None = None
+    is_text: bool = False
 
 
 class Documents:
-    """Verbs about texts and chunks."""
+    """`registry` and `settings` say how chunks of the default RAG are made; `files` takes bytes."""
 
-    def __init__(self, *, database: Database) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bell: Bell,
+        files: Files,
+        registry: Registry,
+        settings: Settings,
+    ) -> None:
         self._database = database
+        self._bell = bell
+        self._files = files
+        self._registry = registry
+        self._settings = settings
+        self._limits = settings.limits
+        self._allow_list = AllowList.parse(settings.allow_networks)
+
+    # Made -----------------------------------------------------------------------------------------
+
+    async def create_text(
+        self, customer_id: CustomerId, *, text: str, name: str | None, folder_id: FolderId | None
+    ) -> Entry:
+        """A text/plain file of these words. Without a name its first line becomes one.
+
+        InvalidRequest | FileTooLarge | FolderNotFound | TooManySources.
+        """
+        text = written.checked(text, field="text")
+        name = self._checked_name(name) or written.name_of(text)
+        upload = await self._receive(customer_id, text, name=name)
+        new = _New(name=name, name_given=True, folder_id=folder_id, upload=upload, is_text=True)
+        return await self._create(customer_id, new)
+
+    async def create_url(
+        self, customer_id: CustomerId, *, url: str, name: str | None, folder_id: FolderId | None
+    ) -> Entry:
+        """A page to be fetched; the same URL may be there already. Without a name its title becomes
+        one once it is read. InvalidRequest | FolderNotFound | TooManySources."""
+        given = self._checked_name(name)
+        self._check_url(url)
+        shown = given or url[: self._limits.name_characters_max]
+        new = _New(name=shown, name_given=given is not None, folder_id=folder_id, url=url)
+        return await self._create(customer_id, new)
+
+    async def create_file(
+        self,
+        customer_id: CustomerId,
+        *,
+        upload: Upload,
+        name: str | None,
+        folder_id: FolderId | None,
+    ) -> Entry:
+        """An uploaded file. Without a name its filename is one.
+
+        KindRefused when its first bytes say that no reader takes it; InvalidRequest |
+        FolderNotFound | TooManySources.
+        """
+        given = self._checked_name(name)
+        _check_kind(upload)
+        new = _New(
+            name=given or upload.name,
+            name_given=given is not None,
+            folder_id=folder_id,
+            upload=upload,
+        )
+        return await self._create(customer_id, new)
+
+    async def _create(self, customer_id: CustomerId, new: _New) -> Entry:
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            if new.folder_id is not None:
+                await _hold_folder(tx, customer_id=customer_id, folder_id=new.folder_id)
+            rag_id = await self._hold_default_rag(tx, customer_id=customer_id)
+            source_id = await _insert(tx, customer_id=customer_id, rag_id=rag_id, new=new)
+            if await tallies.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
+                raise TooManySources(
+                    f"A knowledge base holds at most {self._limits.rag_sources_max} documents: "
+                    "delete some that are not needed."
+                )
+            entry = await entries.get(tx, customer_id=customer_id, entry_id=source_id)
+        assert entry
+        await self._bell.ring()
+        return entry
+
+    async def _hold_default_rag(self, tx: Tx, *, customer_id: CustomerId) -> RagId:
+        """The default RAG, kept from deletion and from other additions until the end."""
+        model = self._registry.default
+        chunk_tokens = min(self._settings.chunk_tokens, model.tokens_max)
+        for _ in range(DELETIONS_MAX):
+            rag_id = await rags.ensure_default(
+                tx,
+                customer_id=customer_id,
+                name=DEFAULT_RAG_NAME,
+                embedding_model=model.name,
+                chunk_tokens=chunk_tokens,
+                chunk_overlap_tokens=min(self._settings.chunk_overlap_tokens, chunk_tokens - 1),
+            )
+            if await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="share"):
+                await rags.lock_adding(tx, rag_id=rag_id)
+                return rag_id
+        raise RagNotFound("The knowledge base is being deleted at this moment: try again.")
+
+    # Changed --------------------------------------------------------------------------------------
+
+    async def update(
+        self, customer_id: CustomerId, entry_id: UUID, *, name: str | None, content: str | None
+    ) -> EntryText:
+        """Set what is not None. A folder has a name only, else KindRefused.
+
+        New content replaces a text; of a file or a page it is read in place of the origin, until
+        the next refresh. The old text answers until the new one does. InvalidRequest |
+        SourceNotFound | FileTooLarge.
+        """
+        given = self._checked_name(name)
+        content = None if content is None else written.checked(content, field="content")
+        upload = None
+        if content is not None:
+            async with self._database.transaction(customer_id=customer_id) as tx:
+                entry = await edits.found(tx, customer_id=customer_id, entry_id=entry_id)
+            _refuse(entry, kinds=_DOCUMENTS, issue="has a name only")
+            upload = await self._receive(customer_id, content, name=given or entry.name)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            entry = await edits.held(tx, customer_id=customer_id, entry_id=entry_id)
+            if upload is not None:
+                await edits.replace(tx, entry, upload=upload, is_text=True)
+            if given is not None:
+                await edits.rename(tx, entry, name=given)
+        return await self._read(entry, anew=upload is not None)
+
+    async def replace_file(
+        self, customer_id: CustomerId, entry_id: UUID, *, upload: Upload
+    ) -> EntryText:
+        """Another file in place of a document's own; name and content follow it.
+
+        KindRefused unless the document is a file and its new bytes are of a kind that is read;
+        SourceNotFound.
+        """
+        _check_kind(upload)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            entry = await edits.held(tx, customer_id=customer_id, entry_id=entry_id)
+            _refuse(entry, kinds=(EntryKind.FILE,), issue="has no file to replace")
+            await edits.replace(tx, entry, upload=upload, is_text=False)
+            await edits.rename(tx, entry, name=upload.name)
+        return await self._read(entry, anew=True)
+
+    async def refresh(self, customer_id: CustomerId, entry_id: UUID) -> EntryText:
+        """Read the origin again, also where an edited text stood in its place; the old text
+        answers meanwhile. KindRefused for a folder; SourceNotFound."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            entry = await edits.held(tx, customer_id=customer_id, entry_id=entry_id)
+            _refuse(entry, kinds=_DOCUMENTS, issue="has no content to read again")
+            await edits.refresh(tx, entry)
+        return await self._read(entry, anew=True)
+
+    async def _read(self, entry: Entry, *, anew: bool) -> EntryText:
+        """With the new text, if it is there within `text_wait_s`, else with the old one."""
+        if anew:
+            await self._bell.ring()
+            await settled(
+                self._database,
+                customer_id=entry.customer_id,
+                source_id=SourceId(entry.id),
+                wait_s=self._limits.text_wait_s,
+            )
+        async with self._database.transaction(customer_id=entry.customer_id) as tx:
+            return await edits.read(tx, entry)
+
+    # Linked to ------------------------------------------------------------------------------------
+
+    async def source_file_link(self, customer_id: CustomerId, entry_id: UUID) -> str:
+        """A token that opens the document's file without a key for `limits.link_expire_s`.
+
+        KindRefused for a page or a folder; SourceNotFound.
+        """
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            entry = await edits.found(tx, customer_id=customer_id, entry_id=entry_id)
+            key = await signing_keys.get(tx)
+        _refuse(entry, kinds=(EntryKind.FILE, EntryKind.TEXT), issue="has no source file")
+        link = links.Link(customer_id=customer_id, source_id=SourceId(entry_id))
+        return links.sign(link, key=key, expire_s=self._limits.link_expire_s)
+
+    async def linked_file(self, token: str) -> tuple[File, AsyncIterator[bytes]]:
+        """The file that a token opens, and its bytes in pieces: the original, whatever was edited.
+
+        LinkNotValid when the token is not one of ours, has expired, or its document is gone.
+        """
+        async with self._database.transaction() as tx:
+            key = await signing_keys.get(tx)
+        link = links.verify(token, key=key)
+        async with self._database.transaction(customer_id=link.customer_id) as tx:
+            file_id = await sources.file_of(
+                tx, customer_id=link.customer_id, source_id=link.source_id
+            )
+        if file_id is None:
+            raise links.not_valid()
+        try:
+            return await self._files.read(link.customer_id, file_id)
+        except StorageFileNotFound as error:
+            raise links.not_valid() from error
+
+    # Read -----------------------------------------------------------------------------------------
 
     async def text(self, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> str:
         """The text that the live chunks point into; "" while there is none yet."""
         async with self._database.transaction(customer_id=customer_id) as tx:
-            await _found(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            await _in_rag(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
             text = await documents.live_text(
                 tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id
             )
@@ -31,7 +301,7 @@ class Documents:
     ) -> Page[Chunk]:
         """Live chunks in document order; none until the source is ready for the first time."""
         async with self._database.transaction(customer_id=customer_id) as tx:
-            await _found(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            await _in_rag(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
             rows = await chunks.page(
                 tx,
                 customer_id=customer_id,
@@ -45,8 +315,81 @@ class Documents:
         items = tuple(rows[:page_size])
         return Page(items=items, next=Cursor(position=items[-1].ordinal))
 
+    # What is asked of requests --------------------------------------------------------------------
 
-async def _found(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:
+    def _checked_name(self, name: str | None) -> str | None:
+        """On one line; None when none was given."""
+        limit = self._limits.name_characters_max
+        cleaned = None if name is None else clean_line(name, limit=limit + 1)
+        if cleaned is not None and not 1 <= len(cleaned) <= limit:
+            raise _invalid("name", issue=f"must have 1 to {limit} characters")
+        return cleaned
+
+    def _check_url(self, url: str) -> None:
+        limit = self._limits.url_characters_max
+        try:
+            check_url(url, characters_max=limit, allow_list=self._allow_list)
+        except UrlError as error:
+            raise _invalid("url", issue=str(error)) from error
+
+    async def _receive(self, customer_id: CustomerId, text: str, *, name: str) -> Upload:
+        """Have the bytes of a text in storage."""
+        return await self._files.receive(
+            customer_id,
+            _once(written.encoded(text)),
+            filename=written.filename(name, characters_max=self._limits.name_characters_max),
+            media_type=written.MEDIA_TYPE,
+        )
+
+
+def _check_kind(upload: Upload) -> None:
+    if seems := foreign(upload.head):
+        raise KindRefused(f"This is {seems}: upload PDF, DOCX, EPUB, HTML, Markdown or text.")
+
+
+def _refuse(entry: Entry, *, kinds: tuple[EntryKind, ...], issue: str) -> None:
+    """KindRefused unless the entry is of one of `kinds`."""
+    if entry.kind not in kinds:
+        raise KindRefused(f"This is {_CALLED[entry.kind]}, which {issue}.")
+
+
+def _invalid(field: str, *, issue: str) -> InvalidRequest:
+    details = (Detail(field=field, issue=issue),)
+    return InvalidRequest("The request has invalid fields.", details=details)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _hold_folder(tx: Tx, *, customer_id: CustomerId, folder_id: FolderId) -> None:
+    """Keep the folder from deletion until the end. First of all locks."""
+    await folders.lock(tx, customer_id=customer_id)
+    if await folders.get(tx, customer_id=customer_id, folder_id=folder_id) is None:
+        raise FolderNotFound("There is no such folder.")
+
+
+async def _insert(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, new: _New) -> SourceId:
+    file_id = None
+    if new.upload is not None:
+        upload = msgspec.structs.replace(new.upload, name=new.name)
+        file_id = await edits.keep_file(
+            tx, customer_id=customer_id, upload=upload, is_text=new.is_text
+        )
+    return await sources.insert_one(
+        tx,
+        customer_id=customer_id,
+        rag_id=rag_id,
+        name=new.name,
+        name_given=new.name_given,
+        folder_id=new.folder_id,
+        file_id=file_id,
+        url=new.url,
+        original_bytes=new.upload.file_bytes if new.upload else 0,
+    )
+
+
+async def _in_rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:
     if await rags.get(tx, customer_id=customer_id, rag_id=rag_id) is None:
         raise RagNotFound("There is no such RAG.")
     if await sources.get(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id) is None:

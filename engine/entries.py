@@ -38,6 +38,11 @@ class EntrySort(StrEnum):
     SIZE = "size"
 
 
+class SortDirection(StrEnum):
+    ASC = "asc"
+    DESC = "desc"
+
+
 class FolderRef(Noun, frozen=True, kw_only=True):
     id: FolderId
     name: str
@@ -72,10 +77,15 @@ class Entry(Noun, frozen=True, kw_only=True):
 
 
 class EntryFilter(Noun, frozen=True, kw_only=True):
-    """Which entries, in which order. `prefix` of the name, without regard to case; no `kinds`: all
-    of them; `parent_id`: directly in that folder; `ancestor_id`: anywhere below it."""
+    """Which entries, in which order.
+
+    `prefix` of the name, without regard to case; `creator` is the customer's id or "@me", nobody
+    else has made any; no `kinds`: all of them; `parent_id`: directly in that folder;
+    `ancestor_id`: anywhere below it.
+    """
 
     prefix: str = ""
+    creator: str = ""
     kinds: tuple[EntryKind, ...] = ()
     parent_id: FolderId | None = None
     ancestor_id: FolderId | None = None
@@ -167,7 +177,8 @@ class IndexFacts(Noun, frozen=True, kw_only=True):
 
 def rag_index_status(facts: IndexFacts) -> RagIndexStatus:
     """Succeeded only when it answers with the newest text: while a document is read anew its index
-    is processing, although the old one goes on answering."""
+    is processing, and failed when it cannot be made of the new text, although the old one goes on
+    answering."""
     if facts.source_due or facts.state in (State.PENDING, State.PROCESSING):
         untouched = facts.attempt == 0 and facts.state is State.PENDING
         return RagIndexStatus.CREATED if untouched else RagIndexStatus.PROCESSING
@@ -175,7 +186,7 @@ def rag_index_status(facts: IndexFacts) -> RagIndexStatus:
         return RagIndexStatus.DOCUMENT_TOO_SMALL
     if facts.failure is not None and facts.failure.code == OVER_LIMIT:
         return RagIndexStatus.RAG_LIMIT_EXCEEDED
-    if facts.state is State.READY and facts.generation_live is not None:
+    if facts.state is State.READY and facts.generation_live == facts.source_revision:
         return RagIndexStatus.SUCCEEDED
     return RagIndexStatus.FAILED
 

@@ -10,6 +10,7 @@
     |   |-- AlreadyExists           SourceExists (carries `details`)
     |   |-- FailedPrecondition      FileInUse | RagNotReady | FolderNotEmpty | FolderMoveRefused
     |   |                           | KindRefused | TextNotReady | TextMissing
+    |   |                           | CrawlNotSupported
     |   `-- LimitExceeded           BodyTooLarge | FileTooLarge | TooManySources | TooManyFolders
     |-- SourceError                 this source cannot become ready
     |   |-- PermanentError          final at the first attempt
@@ -170,6 +171,10 @@ class TextMissing(FailedPrecondition):
     """The document has no text because it failed; the message says why."""
 
     code = "text_missing"
+
+
+class CrawlNotSupported(FailedPrecondition):
+    code = "crawl_not_supported"
 
 
 class LimitExceeded(CallerError):

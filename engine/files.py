@@ -15,6 +15,7 @@ from engine.errors import (
     StorageFileNotFound,
     StorageUnavailable,
 )
+from engine.formats import HEAD_BYTES
 from engine.models import Cursor, CustomerId, File, FileId, Page, RagId, SourceId, Upload
 from engine.store import Database, Tx, blobs, files, rags, sources
 from engine.store.paging import to_page
@@ -50,9 +51,11 @@ class Files:
         self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
             spool = Spool(Path(folder) / "upload")
+            head = b""
             try:
                 async for piece in chunks:
                     self._check_size(spool.file_bytes + len(piece), filename=filename)
+                    head += piece[: HEAD_BYTES - len(head)]
                     spool.write(piece)
             finally:
                 sha256 = spool.close()
@@ -65,6 +68,7 @@ class Files:
             media_type=clean_line(media_type, limit=255),
             file_bytes=spool.file_bytes,
             sha256=sha256,
+            head=head,
         )
 
     def _check_size(self, file_bytes: int, *, filename: str) -> None:

@@ -34,7 +34,7 @@ from engine.models import (
     SourceId,
     State,
 )
-from engine.store import Database, Tx, files, rags, sources
+from engine.store import Database, Tx, files, rags, sources, tallies
 from engine.store.paging import to_page
 from engine.store.sources import NewSource
 from engine.text import clean_text
@@ -96,7 +96,7 @@ class Rags:
         async with self._database.transaction(customer_id=customer_id) as tx:
             rows = await rags.page(tx, customer_id=customer_id, limit=page_size + 1, after=after)
             page = to_page(rows, page_size=page_size)
-            tallies = await sources.tallies(
+            counted = await tallies.by_state(
                 tx, customer_id=customer_id, rag_ids=[rag.id for rag in page.items]
             )
             items = []
@@ -105,10 +105,10 @@ class Rags:
                     await sources.page(
                         tx, customer_id=customer_id, rag_id=rag.id, limit=SOURCES_IN_LIST
                     )
-                    if rag.id in tallies
+                    if rag.id in counted
                     else []
                 )
-                items.append(_with(rag, first=first, tally=tallies.get(rag.id)))
+                items.append(_with(rag, first=first, tally=counted.get(rag.id)))
         return msgspec.structs.replace(page, items=tuple(items))
 
     async def get(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
@@ -242,7 +242,7 @@ class Rags:
                 "Some sources are in the RAG already or given twice; nothing was added.",
                 details=details,
             )
-        if await sources.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
+        if await tallies.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
             raise TooManySources(
                 f"A RAG holds at most {self._limits.rag_sources_max} sources: make another one."
             )
@@ -333,12 +333,12 @@ async def _rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
 
 async def _full(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
     rag = await _rag(tx, customer_id=customer_id, rag_id=rag_id)
-    tallies = await sources.tallies(tx, customer_id=customer_id, rag_ids=[rag_id])
+    counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=[rag_id])
     first = await sources.page(tx, customer_id=customer_id, rag_id=rag_id, limit=SOURCES_IN_RAG)
-    return _with(rag, first=first, tally=tallies.get(rag_id))
+    return _with(rag, first=first, tally=counted.get(rag_id))
 
 
-def _with(rag: Rag, *, first: Sequence[Source], tally: sources.Tally | None) -> Rag:
+def _with(rag: Rag, *, first: Sequence[Source], tally: tallies.Tally | None) -> Rag:
     changed = max(rag.updated_at, tally.updated_at) if tally and tally.updated_at else None
     return msgspec.structs.replace(
         rag,

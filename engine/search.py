@@ -1,7 +1,13 @@
-"""From a question to the passages that answer it, with where they stand."""
+"""From a question to what answers it: passages of a RAG, or documents of a whole library."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.config import Limits
 from engine.embedding import Models
+from engine.entries import EntryHit, EntryKind
 from engine.errors import (
     Detail,
     InvalidRequest,
@@ -10,8 +16,15 @@ from engine.errors import (
     SourceNotFound,
 )
 from engine.models import CustomerId, Hit, RagId, SourceId
-from engine.store import Database, Tx, rags, sources, vectors
+from engine.store import Database, Tx, entries, rags, sources, vectors
+from engine.store.vectors import SourceHit
 from engine.text import clean_text
+
+# A library is read as far as people read: what ranks lower answers nothing any more.
+RANK_MAX = 1_000
+
+
+Asked = dict[str, NDArray[np.float32]]  # a question as each model sees it
 
 
 class Search:
@@ -60,11 +73,55 @@ class Search:
             )
         return tuple(hits)
 
+    async def library(
+        self,
+        customer_id: CustomerId,
+        *,
+        query: str,
+        kinds: tuple[EntryKind, ...],
+        page_size: int,
+        offset: int,
+    ) -> tuple[EntryHit, ...]:
+        """Documents of all RAGs, best first, each with its best passage; () if nothing answers yet.
+
+        From `offset` on, one more than `page_size` when there are more. The ranking ends at 1,000.
+        No `kinds`: all of them. InvalidRequest; ModelUnavailable if one of the models is away,
+        because the rest would pass for the whole.
+        """
+        question = clean_text(query).strip()
+        self._check_ranks(question, offset=offset)
+        if kinds and all(kind is EntryKind.FOLDER for kind in kinds):
+            return ()
+        asked = await self._asked(customer_id, question=question)
+        end = min(offset + page_size + 1, RANK_MAX)
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            hits = await _ranked(tx, customer_id=customer_id, asked=asked, kinds=kinds, limit=end)
+            return await _with_entries(tx, customer_id=customer_id, hits=hits[offset:])
+
+    async def _asked(self, customer_id: CustomerId, *, question: str) -> Asked:
+        """The question's vector under each model that the customer's documents answer by."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            models = await vectors.library_models(tx, customer_id=customer_id)
+        return {
+            model: await (await self._models.open(model)).embed_query(question) for model in models
+        }
+
+    def _check_ranks(self, question: str, *, offset: int) -> None:
+        details = self._question_details(question)
+        if not 0 <= offset < RANK_MAX:
+            issue = f"goes beyond the first {RANK_MAX} documents"
+            details.append(Detail(field="cursor", issue=issue))
+        if details:
+            raise InvalidRequest("The query is out of range.", details=tuple(details))
+
+    def _question_details(self, question: str) -> list[Detail]:
+        if 1 <= len(question) <= self._limits.query_characters_max:
+            return []
+        issue = f"must have 1 to {self._limits.query_characters_max} characters"
+        return [Detail(field="query", issue=issue)]
+
     def _check(self, question: str, *, top_k: int, sources: int) -> None:
-        details = []
-        if not 1 <= len(question) <= self._limits.query_characters_max:
-            issue = f"must have 1 to {self._limits.query_characters_max} characters"
-            details.append(Detail(field="query", issue=issue))
+        details = self._question_details(question)
         if not 1 <= top_k <= self._limits.top_k_max:
             issue = f"must be from 1 to {self._limits.top_k_max}"
             details.append(Detail(field="top_k", issue=issue))
@@ -88,3 +145,34 @@ async def _check_sources(
     )
     if details:
         raise SourceNotFound("Some sources are not in this RAG.", details=details)
+
+
+async def _ranked(
+    tx: Tx, *, customer_id: CustomerId, asked: Asked, kinds: tuple[EntryKind, ...], limit: int
+) -> list[SourceHit]:
+    """The `limit` best documents over all models; a document answers by one of them only."""
+    found: list[SourceHit] = []
+    for model, vector in asked.items():
+        found += await vectors.search_library(
+            tx,
+            customer_id=customer_id,
+            embedding_model=model,
+            vector=vector,
+            kinds=kinds,
+            limit=limit,
+        )
+    return sorted(found, key=lambda hit: (-hit.dense, hit.source_id))[:limit]
+
+
+async def _with_entries(
+    tx: Tx, *, customer_id: CustomerId, hits: Sequence[SourceHit]
+) -> tuple[EntryHit, ...]:
+    """Without those that were deleted since their chunks were read."""
+    known = await entries.many(
+        tx, customer_id=customer_id, entry_ids=[hit.source_id for hit in hits]
+    )
+    return tuple(
+        EntryHit(entry=known[hit.source_id], text=hit.text, score=min(max(hit.dense, 0.0), 1.0))
+        for hit in hits
+        if hit.source_id in known
+    )

@@ -162,7 +162,9 @@ class Store:
     async def acquire(self, claim: ClaimedSource, *, text: str = "some text") -> ClaimedIndex:
         """Commit a document for a claimed source and take its primary index."""
         async with self.worker.transaction() as tx:
-            revision = await acquisition.acquired(tx, claim=claim, name=claim.name, original_bytes=0)
+            revision = await acquisition.acquired(
+                tx, claim=claim, name=claim.name, original_bytes=0
+            )
             await documents.insert(
                 tx,
                 customer_id=claim.customer_id,

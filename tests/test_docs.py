@@ -1,13 +1,17 @@
-"""The documents say what the code does: settings, errors, routes, metrics, states, links, verbs.
+"""The documents say what the code does: settings, errors, routes, fields, metrics, states, links,
+verbs.
 
 Nothing here starts a service; the commands of the README are run by end-to-end tests.
 """
 
+import ast
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +21,8 @@ from engine.config import MIB, PREFIX, Limits, Settings
 
 REPOSITORY = Path(__file__).parent.parent
 DOCS = REPOSITORY / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"])
+DOOR = REPOSITORY / "engine" / "api" / "elevenlabs" / "README.md"
+PAGES = sorted([*DOCS.rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", DOOR])
 
 # Commands of the README that end-to-end tests run as they stand there. A command that is not in
 # this list is a promise that nobody keeps: run it in a test, then add it.
@@ -156,29 +161,149 @@ def test_no_documented_error_is_gone() -> None:
 # Routes and metrics ------------------------------------------------------------------------------
 
 
-def real_routes() -> set[str]:
+ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /\S*")
+# The framework warns of how handlers name what they depend on; that is not about the documents.
+with_routes = pytest.mark.filterwarnings("ignore:.*Inferred dependency field")
+
+
+@cache
+def real_routes() -> frozenset[str]:
+    """Of both doors, without the twins under the old prefix."""
     from litestar.routes import HTTPRoute
 
     from engine.api.app import create_app
     from engine.api.edge import LEGACY_PREFIX
 
-    return {
+    return frozenset(
         f"{method} {route.path_format}"
         for route in create_app(Settings()).routes
         if isinstance(route, HTTPRoute) and not route.path_format.startswith(LEGACY_PREFIX)
         for method in route.methods - {"OPTIONS", "HEAD"}
-    }
+    )
 
 
-# The framework warns of how handlers name what they depend on; that is not about the documents.
-@pytest.mark.filterwarnings("ignore:.*Inferred dependency field")
-def test_api_names_every_route_and_no_other() -> None:
-    documented = {
-        code(row[0])
-        for row in rows(DOCS / "api.md")
-        if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", code(row[0]))
+def door_routes(prefix: str) -> set[str]:
+    """Those of the second door below the prefix of one vendor, without it."""
+    return {route.replace(prefix, "", 1) for route in real_routes() if f" {prefix}/" in route}
+
+
+def ticked(mark: str) -> set[str]:
+    """The routes of the door's README in list items that begin with [x] or with [ ]."""
+    items = re.findall(rf"^- \[{mark}\] (.*(?:\n  .*)*)", text_of(DOOR), re.MULTILINE)
+    spans = [span for item in items for span in re.findall(r"`([^`]*)`", item)]
+    return {span for span in spans if ROUTE.fullmatch(span)}
+
+
+def vendors() -> list[Any]:
+    from engine.api.elevenlabs.call import VENDORS
+
+    return list(VENDORS)
+
+
+@with_routes
+def test_api_names_every_native_route_and_no_other() -> None:
+    native = {
+        route for route in real_routes() if not any(f" {v.prefix}/" in route for v in vendors())
     }
-    assert documented == real_routes()
+    documented = {code(row[0]) for row in rows(DOCS / "api.md") if ROUTE.fullmatch(code(row[0]))}
+    assert documented == native
+
+
+@with_routes
+@pytest.mark.parametrize("vendor", vendors(), ids=lambda vendor: vendor.name)
+def test_the_doors_readme_names_every_route_of_each_vendor_and_no_other(vendor: Any) -> None:
+    real = door_routes(vendor.prefix)
+    refused = {route for route in real if "/crawl" in route}
+    assert refused
+    assert ticked("x") == real - refused
+    assert ticked(" ")
+    assert ticked(" ") <= refused
+
+
+def schema_names(document: Any) -> set[str]:
+    """Every property and every parameter that an OpenAPI document names."""
+    if isinstance(document, list):
+        return {name for item in document for name in schema_names(item)}
+    if not isinstance(document, dict):
+        return set()
+    properties = document.get("properties")
+    here = set(properties) if isinstance(properties, dict) else set()
+    if document.get("in") in {"query", "path"}:
+        here.add(document["name"])
+    return here | {name for value in document.values() for name in schema_names(value)}
+
+
+@with_routes
+def test_the_doors_readme_names_every_field_that_is_taken_or_sent() -> None:
+    from engine.api.elevenlabs import HANDLERS
+    from engine.api.elevenlabs.schema import document
+
+    names = {name for vendor in vendors() for name in schema_names(document(vendor, HANDLERS))}
+    assert {"document_ids", "search_snippet", "sort_direction"} <= names
+    prose = text_of(DOOR)
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`\n]+`", prose)))) | set(
+        re.findall(r'"(\w+)"', prose)
+    )
+    assert names - named == set()
+
+
+def test_the_doors_readme_names_every_model_and_every_status_of_an_index() -> None:
+    from engine.entries import RagIndexStatus
+
+    spans = set(re.findall(r"`([^`\n]+)`", text_of(DOOR)))
+    assert {name for vendor in vendors() for name in vendor.models} - spans == set()
+    assert {code(row[0]) for row in rows(DOOR)} >= {status.value for status in RagIndexStatus}
+
+
+# What the door's verbs never raise: it keeps rows for them, because a table has one for each error.
+NEVER_AT_THE_DOOR = {
+    "access_key_not_found",
+    "file_in_use",
+    "queue_unavailable",
+    "rag_not_ready",
+    "source_exists",
+    "validation_error",  # has a shape of its own, described in prose
+}
+
+
+def test_the_doors_readme_has_every_error_with_its_status() -> None:
+    from engine.api.elevenlabs.errors import HTTP_TABLE, TABLE
+
+    real = {row.status: str(row.code) for row in (*TABLE.values(), *HTTP_TABLE.values())}
+    real["internal_error"] = "500"
+    documented = {code(row[0]): row[1] for row in rows(DOOR) if row[1].isdecimal()}
+    expected = {name: status for name, status in real.items() if name not in NEVER_AT_THE_DOOR}
+    assert documented == expected
+
+
+def sessions() -> list[tuple[str, ast.Module]]:
+    """The Python blocks of the READMEs, with where they stand."""
+    return [
+        (page.relative_to(REPOSITORY).as_posix(), ast.parse(block))
+        for page in (REPOSITORY / "README.md", DOOR)
+        for block in re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("page", "session"), sessions(), ids=[page for page, _ in sessions()])
+def test_a_session_of_a_readme_calls_what_the_official_sdk_has(
+    page: str, session: ast.Module
+) -> None:
+    from elevenlabs.client import ElevenLabs
+
+    client = ElevenLabs(base_url="http://127.0.0.1:1", api_key="none")
+    known = {"client": client, "kb": client.conversational_ai.knowledge_base}
+    called = []
+    for call in (node for node in ast.walk(session) if isinstance(node, ast.Call)):
+        root, *path = ast.unparse(call.func).split(".")
+        if root in known:
+            method: Any = known[root]
+            for name in path:
+                method = getattr(method, name)
+            keywords = {str(each.arg): None for each in call.keywords}
+            inspect.signature(method).bind(*call.args, **keywords)
+            called.append(path[-1])
+    assert "compute_rag_index" in called, page
 
 
 def test_operating_names_every_metric_and_no_other() -> None:
@@ -281,11 +406,11 @@ def test_every_decision_has_a_number_of_its_own_and_a_status() -> None:
 
 
 def test_every_make_target_that_a_page_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", text_of(REPOSITORY / "Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text_of(REPOSITORY / "Makefile"), re.MULTILINE))
     named = {
         name
         for page in PAGES
-        for name in re.findall(r"(?:`|^\$ )make ([a-z]+)", text_of(page), re.MULTILINE)
+        for name in re.findall(r"(?:`|^\$ )make ([a-z-]+)", text_of(page), re.MULTILINE)
     }
     assert named - targets == set()
 

@@ -14,17 +14,13 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine import logs
 from engine.blobs import Blobs
 from engine.config import Settings
 from engine.embedding import AsyncEmbedder, Models
-from engine.errors import (
-    DatabaseUnavailable,
-    FileGone,
-    StorageUnavailable,
-    Superseded,
-)
+from engine.errors import DatabaseUnavailable, FileGone, StorageUnavailable, Superseded
 from engine.models import Document, Passage, Stage, WorkerId
 from engine.store import (
     Database,
@@ -35,6 +31,7 @@ from engine.store import (
     documents,
     files,
     indexes,
+    ragindexes,
     rags,
 )
 from engine.store.claims import ClaimedIndex, ClaimedSource
@@ -49,9 +46,11 @@ from workers.shapes import Fetched
 log = logging.getLogger(__name__)
 
 Claim = ClaimedSource | ClaimedIndex
+Vector = NDArray[np.float32]
 
 BATCH_PASSAGES = 64  # one transaction and one renewal of progress: about a third of a second
 SETTLE_TRIES = 60
+TWIN_WAIT_S = 0.1
 
 
 class Conductor:
@@ -249,6 +248,8 @@ class Conductor:
                 )
         if profile is None or document is None:
             raise Superseded
+        async with self._database.transaction() as tx:
+            await ragindexes.admit(tx, claim=claim, text=document.text, limits=self._limits)
         model = await self._models.open(profile.embedding_model)
         with logs.bind(stage=Stage.CHUNK):
             passages = await self._chunk(document, profile=profile, model=model)
@@ -299,8 +300,7 @@ class Conductor:
         self, claim: ClaimedIndex, *, batch: Sequence[Passage], total: int, model: AsyncEmbedder
     ) -> None:
         keys = [_embedding_key(model, passage.embedded) for passage in batch]
-        async with self._database.transaction() as tx:
-            known = await chunks.reusable(tx, customer_id=claim.customer_id, keys=keys)
+        known = await self._known(claim, keys=keys)
         fresh = {
             key: passage.embedded
             for key, passage in zip(keys, batch, strict=True)
@@ -323,6 +323,17 @@ class Conductor:
                 vectors=np.stack([known[key] for key in keys]),
             )
         self._failpoint.hit("store")
+
+    async def _known(self, claim: ClaimedIndex, *, keys: Sequence[bytes]) -> dict[bytes, Vector]:
+        """Vectors that this customer has already. Those that a twin is about to make are waited
+        for: a source and its rag index often become due together, and would both pay."""
+        while True:
+            async with self._database.transaction() as tx:
+                waits = await ragindexes.twin_at_work(tx, claim=claim)
+                known = await chunks.reusable(tx, customer_id=claim.customer_id, keys=keys)
+            if not waits or len(known) == len(set(keys)):
+                return known
+            await asyncio.sleep(TWIN_WAIT_S)
 
     # How an attempt ends that did not finish --------------------------------------------------
 

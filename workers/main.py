@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from engine import jobs, logs
 from engine.addresses import AllowList
 from engine.blobs import Blobs
-from engine.config import Settings
+from engine.config import Settings, SettingsError
 from engine.embedding import Models, Registry
 from engine.errors import EngineError, Unavailable
 from engine.models import WorkerId
@@ -204,15 +204,16 @@ async def _pause(stopped: asyncio.Event) -> None:
 
 def main(arguments: list[str]) -> int:
     """`python -m workers`: the supervisor. `--one`: a single worker process below it."""
-    settings = Settings.from_env()
-    logs.configure(settings.log_level)
     try:
+        settings = Settings.from_env()
+        logs.configure(settings.log_level)
+        Registry.from_settings(settings)  # a broken models file is told once, not by every child
         if "--one" in arguments:
             asyncio.run(work(settings))
         else:
             asyncio.run(apply_schema(settings.database_url))
             asyncio.run(supervise(settings))
-    except (SchemaError, EngineError) as error:
+    except (SchemaError, SettingsError, EngineError) as error:
         log.error("cannot work: %s", error)
         return 1
     return 0

@@ -6,10 +6,11 @@ away.
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router
 from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
 from litestar.types import (
     ASGIApp,
     HTTPScope,
@@ -22,20 +23,24 @@ from litestar.types import (
     Send,
 )
 
-from engine.access import Access
-from engine.api import health, native
-from engine.api.call import Verbs
+from engine.access import Access, JwtRules
+from engine.api import elevenlabs, health, native
+from engine.api.call import HttpRequest, Verbs
 from engine.api.edge import LEGACY_PREFIX
-from engine.api.native.errors import EXCEPTION_HANDLERS
+from engine.api.elevenlabs.errors import REFUSALS as ELEVENLABS_REFUSALS
+from engine.api.native.errors import REFUSALS as NATIVE_REFUSALS
 from engine.api.native.schema import schema_handlers
 from engine.api.observe import RequestMeter, observed
+from engine.api.refusals import Refusals
 from engine.blobs import Blobs
 from engine.config import Settings
 from engine.documents import Documents
 from engine.embedding import Models, Registry
 from engine.files import Files
 from engine.health import Health
+from engine.indexes import Indexes
 from engine.jobs import Bell
+from engine.library import Library
 from engine.logs import configure
 from engine.rags import Rags
 from engine.search import Search
@@ -92,11 +97,12 @@ def create_app(settings: Settings) -> Litestar:
     app = Application(
         route_handlers=[
             *native.routers(),
+            *elevenlabs.routers(),
             *open_handlers,
             Router(LEGACY_PREFIX, route_handlers=open_handlers),
         ],
         lifespan=[opened],
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={Exception: _refuse, HTTPException: _refuse},
         openapi_config=None,
         logging_config=None,
         # Bodies are limited where they are read, each kind by its own setting.
@@ -105,6 +111,14 @@ def create_app(settings: Settings) -> Litestar:
     app.state.settings = settings
     app.state.meter = RequestMeter()
     return app
+
+
+def _refuse(request: HttpRequest, error: Exception) -> Response[bytes]:
+    """Each door answers for the paths below it, also for routes that it does not have."""
+    refusals: Refusals[Any] = (
+        ELEVENLABS_REFUSALS if elevenlabs.is_here(request.scope["path"]) else NATIVE_REFUSALS
+    )
+    return refusals.on_error(request, error)
 
 
 @asynccontextmanager
@@ -138,16 +152,26 @@ async def _verbs(settings: Settings, *, stack: AsyncExitStack) -> Verbs:
     bell = Bell(settings.redis_url)
     stack.push_async_callback(bell.close)
     blobs = Blobs(settings.blobs_url)
+    files = Files(
+        database=database,
+        blobs=blobs,
+        limits=settings.limits,
+        spool_dir=settings.data_dir / "spool",
+    )
     return Verbs(
-        access=Access(database=database, operator=operator, bootstrap_key=settings.bootstrap_key),
-        files=Files(
+        access=Access(
             database=database,
-            blobs=blobs,
-            limits=settings.limits,
-            spool_dir=settings.data_dir / "spool",
+            operator=operator,
+            bootstrap_key=settings.bootstrap_key,
+            jwt=JwtRules.from_settings(settings),
         ),
+        files=files,
         rags=Rags(database=database, bell=bell, registry=registry, settings=settings),
-        documents=Documents(database=database),
+        documents=Documents(
+            database=database, bell=bell, files=files, registry=registry, settings=settings
+        ),
+        library=Library(database=database, limits=settings.limits),
+        indexes=Indexes(database=database, bell=bell, registry=registry, limits=settings.limits),
         search=Search(database=database, models=models, limits=settings.limits),
         health=Health(database=operator, blobs=blobs, bell=bell, models=models),
     )

@@ -6,6 +6,7 @@ tells a caller all that is wrong. What the fields mean is checked by the verbs.
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin
@@ -14,12 +15,14 @@ import msgspec
 from litestar.types import Receive
 
 from engine.api.edge import refusal, refused
-from engine.errors import BodyTooLarge, Detail, TooManySources
+from engine.errors import BodyTooLarge, Detail, InvalidRequest, TooManySources
 
 S = TypeVar("S", bound=msgspec.Struct)
 DETAILS_MAX = 100
 FIELDS_MAX = 100
 LIST_ITEMS_MAX = 10_000
+_FAULT = re.compile(r"(?P<issue>.+?)(?: - at `\$(?P<place>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
 _FAULTS = (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -71,6 +74,28 @@ def from_json(body: bytes, kind: type[S]) -> S:
     except _FAULTS as error:
         raise refused("body", f"must be a JSON object: {_reason(error)}") from error
     return _checked(fields, kind, repeated=repeated)
+
+
+def placed_json(body: bytes, kind: type[S]) -> S:
+    """A struct from JSON, nested shapes and all; unknown fields are ignored.
+
+    Raises InvalidRequest naming the first fault by its place: "body.items[0].model".
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise _misplaced(str(error)) from error
+    except _FAULTS as error:
+        raise refused("body", "is not valid JSON") from error
+
+
+def _misplaced(message: str) -> InvalidRequest:
+    fault = _FAULT.fullmatch(message)
+    assert fault is not None
+    place, issue = fault["place"] or "", fault["issue"].replace("`", "")
+    if missing := _MISSING.fullmatch(fault["issue"]):
+        return refused(f"body{place}.{missing['name']}", "is required")
+    return refused(f"body{place}", issue[0].lower() + issue[1:])
 
 
 def from_form(

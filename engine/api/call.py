@@ -13,13 +13,23 @@ from litestar.datastructures import State as AppState
 
 from engine.access import Access
 from engine.api import edge
-from engine.api.body import arriving, from_form, from_json, limited, read_limited, require_json
-from engine.api.form import FormRules, is_form, read_form
+from engine.api.body import (
+    arriving,
+    from_form,
+    from_json,
+    limited,
+    placed_json,
+    read_limited,
+    require_json,
+)
+from engine.api.form import Form, FormRules, is_form, read_form
 from engine.config import Limits, Settings
 from engine.documents import Documents
 from engine.errors import Detail
 from engine.files import Files
 from engine.health import Health
+from engine.indexes import Indexes
+from engine.library import Library
 from engine.models import Cursor, CustomerId, Page, Upload
 from engine.rags import Rags
 from engine.search import Search
@@ -38,6 +48,8 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
     files: Files
     rags: Rags
     documents: Documents
+    library: Library
+    indexes: Indexes
     search: Search
     health: Health
 
@@ -87,6 +99,26 @@ class Call:
         body = await read_limited(self._chunks(), bytes_max=self.limits.json_bytes_max)
         return from_json(body, kind)
 
+    async def placed_json(self, kind: type[S]) -> S:
+        """The JSON body of a lenient door, whatever it is announced as; see body.placed_json."""
+        text = await read_limited(self._chunks(), bytes_max=self.limits.json_bytes_max)
+        return placed_json(text, kind)
+
+    async def form_with_file(self, file_field: str) -> tuple[dict[str, str], Upload]:
+        """A form's text parts, the last of a name, and its one file. Unknown parts are ignored."""
+        texts, upload = await self.form_or_file(file_field)
+        if upload is None:
+            raise edge.refused(file_field, "is required")
+        return texts, upload
+
+    async def form_or_file(self, file_field: str) -> tuple[dict[str, str], Upload | None]:
+        """As form_with_file, where the file may be missing."""
+        form = await self.parts(file_field=file_field, files_max=1)
+        if form.details:
+            raise edge.refusal(tuple(form.details))
+        texts = {name: values[-1] for name, values in form.texts.items()}
+        return texts, form.uploads[0] if form.uploads else None
+
     async def json_or_form(self, kind: type[S]) -> tuple[S, tuple[Upload, ...]]:
         """A JSON body, or a form with any number of `files`, which go to storage as they arrive."""
         if not is_form(self.content_type):
@@ -99,9 +131,17 @@ class Call:
         self, kind: type[S], *, file_field: str, files_max: int, required: bool
     ) -> tuple[S, tuple[Upload, ...]]:
         """A form's text fields and files. Raises InvalidRequest and the errors of limits."""
+        form = await self.parts(file_field=file_field, files_max=files_max)
+        missing = required and not form.uploads and not form.details
+        if missing:
+            form.details.append(Detail(field=file_field, issue="is required"))
+        return from_form(form.texts, kind, details=tuple(form.details)), tuple(form.uploads)
+
+    async def parts(self, *, file_field: str, files_max: int) -> Form:
+        """All parts of a form; files go to storage as they arrive. Raises as `form`."""
         if not is_form(self.content_type):
             raise edge.refused("Content-Type", "must be multipart/form-data")
-        form = await read_form(
+        return await read_form(
             limited(self._chunks(), bytes_max=self.limits.request_bytes_max),
             content_type=self.content_type,
             rules=FormRules(
@@ -111,10 +151,6 @@ class Call:
             ),
             receive=self._receive,
         )
-        missing = required and not form.uploads and not form.details
-        if missing:
-            form.details.append(Detail(field=file_field, issue="is required"))
-        return from_form(form.texts, kind, details=tuple(form.details)), tuple(form.uploads)
 
     async def _receive(
         self, filename: str, media_type: str, chunks: AsyncIterator[bytes]

@@ -17,11 +17,12 @@ from uuid import UUID
 
 import msgspec
 
-from engine.errors import Detail, InvalidRequest
+from engine.errors import Detail, InvalidRequest, NotFound
 from engine.models import Cursor
 
 LEGACY_PREFIX = "/v1.0"
 TOKEN_CHARACTERS_MAX = 512
+PLACE_CHARACTERS_MAX = 8_192
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN = re.compile(r"(?P<micros>-?\d{1,18})?\.(?P<position>\d{1,18})", re.ASCII)
 _ZONE_LOST = re.compile(r" (\d\d:?\d\d)$", re.ASCII)
@@ -29,6 +30,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 E = TypeVar("E", bound=StrEnum)
+P = TypeVar("P", bound=msgspec.Struct)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -79,6 +81,14 @@ def id_of(text: str, *, field: str) -> UUID:
         raise refused(field, "must be a UUID") from error
 
 
+def known_id(text: str, *, unknown: NotFound) -> UUID:
+    """As `id_of`, for clients to whom an id that is none is one that nobody knows."""
+    try:
+        return id_of(text, field="id")
+    except InvalidRequest as error:
+        raise unknown from error
+
+
 def single(values: list[str], *, field: str) -> str | None:
     """The one value of a query parameter, None without any. Raises InvalidRequest for two."""
     if len(values) > 1:
@@ -86,13 +96,15 @@ def single(values: list[str], *, field: str) -> str | None:
     return values[0] if values else None
 
 
-def page_size_of(text: str | None, *, page_size_max: int) -> int:
-    """1..page_size_max, the maximum by default. Raises InvalidRequest."""
+def page_size_of(
+    text: str | None, *, page_size_max: int, default: int | None = None, field: str = "page_size"
+) -> int:
+    """1..page_size_max, the maximum unless there is a `default`. Raises InvalidRequest."""
     if text is None:
-        return page_size_max
+        return page_size_max if default is None else default
     size = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else 0
     if not 1 <= size <= page_size_max:
-        raise refused("page_size", f"must be a number from 1 to {page_size_max}")
+        raise refused(field, f"must be a number from 1 to {page_size_max}")
     return size
 
 
@@ -114,6 +126,23 @@ def choice_of(text: str | None, kind: type[E], *, field: str) -> E | None:
         return kind(text)
     except ValueError as error:
         raise refused(field, f"must be one of {', '.join(kind)}") from error
+
+
+def place_token(place: msgspec.Struct | None) -> str | None:
+    """The opaque form of any place in a list, None behind the last page."""
+    if place is None:
+        return None
+    return urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+
+
+def place_of(token: str, kind: type[P], *, field: str) -> P:
+    """What `place_token` was made of. Raises InvalidRequest."""
+    try:
+        if len(token) > PLACE_CHARACTERS_MAX:
+            raise ValueError(token)
+        return msgspec.json.decode(urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=kind)
+    except (ValueError, RecursionError) as error:
+        raise refused(field, "must come from an earlier page") from error
 
 
 def page_token(cursor: Cursor | None) -> str:

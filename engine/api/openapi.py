@@ -5,9 +5,10 @@ says about itself stand in its `Face`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
+from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from engine import errors
@@ -43,6 +44,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     not_modified: bool = False
 
 
+class _NoFields(msgspec.Struct):
+    """Of a form that has a file and nothing else."""
+
+
 class Face(msgspec.Struct, frozen=True, kw_only=True):
     """How a door shows itself. `failures` gives an operation's error answers by status code;
     `closed` are the bodies that are refused for unknown fields."""
@@ -63,9 +68,9 @@ def document(face: Face, handlers: Iterable[HTTPRouteHandler], *, prefix: str = 
     paths: dict[str, Json] = {}
     shapes: list[Any] = [*face.error_shapes]
     for handler in handlers:
-        operation: Operation | None = handler.opt.get(OPERATION)
-        if operation is None:
+        if OPERATION not in handler.opt:
             continue
+        operation = _with_answer(handler.opt[OPERATION], handler=handler)
         shapes += [shape for shape in (operation.answer, operation.body) if shape]
         for path in handler.paths:
             plain = prefix + path.replace(":str}", "}")
@@ -84,6 +89,15 @@ def document(face: Face, handlers: Iterable[HTTPRouteHandler], *, prefix: str = 
     }
 
 
+def _with_answer(operation: Operation, *, handler: HTTPRouteHandler) -> Operation:
+    """A handler that returns a shape need not say so twice."""
+    returned = get_type_hints(handler.fn).get("return")
+    plain = get_origin(returned) or returned
+    if operation.answer or (isinstance(plain, type) and issubclass(plain, Response)):
+        return operation
+    return msgspec.structs.replace(operation, answer=returned)
+
+
 def _schemas(face: Face, shapes: Iterable[Any]) -> Json:
     ordered = sorted(dict.fromkeys(shapes), key=str)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=REF)
@@ -100,8 +114,8 @@ def _operation(face: Face, operation: Operation, *, path: str, name: str) -> Jso
         "parameters": [*_in_path(face, path), *map(_parameter, operation.parameters)],
         "responses": {**_success(face, operation), **face.failures(operation)},
     }
-    if operation.body:
-        found["requestBody"] = _request_body(face, operation, shape=operation.body)
+    if operation.body or operation.form:
+        found["requestBody"] = _request_body(face, operation)
     return found
 
 
@@ -122,17 +136,18 @@ def _parameter(parameter: Parameter) -> Json:
     }
 
 
-def _request_body(face: Face, operation: Operation, *, shape: type[msgspec.Struct]) -> Json:
+def _request_body(face: Face, operation: Operation) -> Json:
     content: Json = {}
-    if not operation.form_only:
-        content["application/json"] = content_of(face, shape)
+    if operation.body and not operation.form_only:
+        content["application/json"] = content_of(face, operation.body)
     if operation.form:
-        content["multipart/form-data"] = _form(face, operation, shape=shape)
+        content["multipart/form-data"] = _form(face, operation)
     return {"required": True, "content": content}
 
 
-def _form(face: Face, operation: Operation, *, shape: type[msgspec.Struct]) -> Json:
-    """The shape's fields and, next to them, the parts that carry files."""
+def _form(face: Face, operation: Operation) -> Json:
+    """The body's fields and, next to them, the parts that carry files."""
+    shape = operation.body or _NoFields
     schema = msgspec.json.schema_components([shape], ref_template=REF)[1][shape.__name__]
     binary: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
     files = binary if operation.form_only else {"type": "array", "items": binary}

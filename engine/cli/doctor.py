@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -12,6 +12,9 @@ from cyclopts import Parameter
 from engine.cli.exits import CliError, Exit
 from engine.cli.place import HERE, Place, Running, Where, settings_of
 from engine.config import Settings
+
+if TYPE_CHECKING:
+    from engine.embedding import Registry
 
 DISK_BYTES_MIN = 2 * 1024**3
 START = "Start one with `rag-engine up`, or set {setting}."
@@ -139,11 +142,35 @@ def _tried(
 def _model(settings: Settings) -> Check:
     from engine.embedding import Registry, is_installed
 
-    spec = Registry.from_settings(settings).default
-    if is_installed(spec, models_path=settings.models_path):
+    registry = Registry.from_settings(settings)
+    spec, here = registry.default, registry.default.on_disk
+    if here is not None and not is_installed(here, models_path=settings.models_path):
+        remedy = f"Run `rag-engine models pull {here.name}`."
+        return Check(name="model", ok=False, found=f"{here.name} is not installed", remedy=remedy)
+    if spec.endpoint is None:
         return Check(name="model", ok=True, found=f"{spec.name} is ready")
-    remedy = f"Run `rag-engine models pull {spec.name}`."
-    return Check(name="model", ok=False, found=f"{spec.name} is not installed", remedy=remedy)
+    return _served(registry, settings=settings)
+
+
+def _served(registry: "Registry", *, settings: Settings) -> Check:
+    """Of a model behind a server: whether the server answers as the models file says."""
+    from engine.embedding import Models
+    from engine.errors import ModelUnavailable
+
+    async def ask() -> None:
+        models = Models(registry=registry, settings=settings)
+        try:
+            await (await models.open_default()).warm_up()
+        finally:
+            models.close()
+            await asyncio.sleep(0)  # a task of its own closes the connection
+
+    try:
+        asyncio.run(ask())
+    except ModelUnavailable as error:
+        remedy = "Start that server, or correct its table in RAG_ENGINE_MODELS_FILE."
+        return Check(name="model", ok=False, found=error.message, remedy=remedy)
+    return Check(name="model", ok=True, found=f"{registry.default_name} answers")
 
 
 def _disk(settings: Settings) -> Check:

@@ -40,12 +40,16 @@ def serve(*, host: str | None = None, port: int | None = None, parent: int | Non
 
 
 def require_services(settings: Settings) -> None:
-    """Raises SettingsError unless the database and the queue are given."""
+    """Raises SettingsError unless the database and the queue are given and the models file, if
+    there is one, can be read."""
+    from engine.embedding import Registry
+
     for name, value in (("DATABASE_URL", settings.database_url), ("REDIS_URL", settings.redis_url)):
         if not value:
             raise SettingsError(
                 f"{PREFIX}{name}: must be set here; `rag-engine up` brings its own services"
             )
+    Registry.from_settings(settings)
 
 
 def _apply_schema(settings: Settings) -> None:

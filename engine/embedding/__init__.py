@@ -1,12 +1,16 @@
 """Text to vectors: which models there are, how they get onto this machine, and running them.
 
-    registry    what a model is (ModelSpec) and which ones can be chosen
-    weights     the default model's weights: obtained, verified, read
+    specs       what a model is (ModelSpec), and the built-in one
+    modelsfile  models behind servers and public names, as the operator wrote them down
+    registry    which models can be chosen
+    weights     the built-in model's weights: obtained, verified, read
     graph       the ONNX graph of a BERT encoder, built from those weights
     install     model folders: built beside, renamed into place, verified by a manifest
     tokens      the model's tokenizer, for counting and cutting
-    batches     which texts go through the model together
+    batches     which texts go through the model, or into a request, together
     embedder    a loaded model, blocking; `executor` is the same for async callers
+    http        a model behind a server, for async callers; `provider` asks the server, `answers`
+                says what it meant, `breaker` when to leave it alone
     opened      the models that a process has open
 
 Callers use the names exported here. There is no fallback to another model: one that is missing
@@ -14,10 +18,11 @@ is ModelUnavailable.
 """
 
 from engine.embedding.embedder import Embedder, open_embedder
-from engine.embedding.executor import AsyncEmbedder
 from engine.embedding.install import is_installed, pull
-from engine.embedding.opened import Models
-from engine.embedding.registry import ModelSpec, Registry, Weights
+from engine.embedding.modelsfile import ModelsFileError
+from engine.embedding.opened import AsyncEmbedder, Models
+from engine.embedding.registry import Registry
+from engine.embedding.specs import ModelSpec, Weights
 from engine.embedding.tokens import TokenSpans, open_tokenizer
 
 __all__ = [
@@ -25,6 +30,7 @@ __all__ = [
     "Embedder",
     "ModelSpec",
     "Models",
+    "ModelsFileError",
     "Registry",
     "TokenSpans",
     "Weights",

@@ -1,7 +1,8 @@
 """Which texts go through the model together. Pure.
 
 A batch is a rectangle: every row is padded to the longest. So rows of like length go together, and
-what is bounded is the area, not the number of rows; memory follows the area.
+what is bounded is the area, not the number of rows; memory follows the area. A slab is a list:
+what is bounded is its sum.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,15 @@ def batches(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[list[int]]
         start += rows
 
 
-def slabs(sizes: Sequence[int], *, slab_size: int) -> Iterator[range]:
-    """Consecutive ranges of `sizes` that add up to at most `slab_size`; a larger one is alone."""
+def slabs(sizes: Sequence[int], *, slab_size: int, items_max: int | None = None) -> Iterator[range]:
+    """Consecutive ranges of `sizes` that add up to at most `slab_size`; a larger one is alone.
+
+    With `items_max` none is longer than that.
+    """
     start, held = 0, 0
     for index, size in enumerate(sizes):
-        if held + size > slab_size and index > start:
+        full = held + size > slab_size or index - start == items_max
+        if full and index > start:
             yield range(start, index)
             start, held = index, 0
         held += size

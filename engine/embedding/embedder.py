@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from engine.embedding.batches import batches
 from engine.embedding.install import verified_folder
-from engine.embedding.registry import ModelSpec
+from engine.embedding.specs import ModelSpec
 from engine.embedding.tokens import TokenSpans, open_tokenizer
 from engine.errors import ModelUnavailable
 
@@ -53,12 +53,12 @@ class Embedder:
         for rows in batches(self._lengths(read), batch_tokens=self.batch_tokens):
             batch = [read[row] for row in rows]
             found[rows] = np.stack(list(self._model.embed(batch, batch_size=len(batch))))
-        return _unit(found)
+        return unit(found)
 
     def embed_query(self, text: str) -> Vectors:
         """The vector of a question, of shape (dimensions,)."""
         vector = next(iter(self._model.query_embed(self._clipped(text))))
-        return _unit(np.asarray(vector, dtype=np.float32))
+        return unit(np.asarray(vector, dtype=np.float32))
 
     def warm_up(self) -> None:
         """Pay for the first call now: ONNX Runtime allocates on it."""
@@ -109,8 +109,9 @@ def open_embedder(
     return Embedder(spec, model=model, tokenizer=tokenizer, batch_tokens=batch_tokens)
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def unit(vectors: Vectors) -> Vectors:
+    """The same directions, of length 1; a vector of length 0 stays one."""
     # Not every model that fastembed knows comes normalised; for those that do this changes nothing.
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Vectors = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-    return unit
+    found: Vectors = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+    return found

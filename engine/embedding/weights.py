@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.embedding.registry import ModelSpec, Weights
+from engine.embedding.specs import ModelSpec, Weights
 from engine.errors import ModelUnavailable
 
 WEIGHTS_FILE = "model.safetensors"

@@ -7,7 +7,17 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector_async
 
-from engine.models import Chunk, Cursor, CustomerId, Noun, Passage, RagId, SourceId
+from engine.models import (
+    Chunk,
+    ChunkId,
+    Cursor,
+    CustomerId,
+    IndexId,
+    Noun,
+    Passage,
+    RagId,
+    SourceId,
+)
 from engine.store.claims import ClaimedIndex
 from engine.store.database import Tx
 
@@ -141,4 +151,59 @@ async def page(
             "limit": limit,
             "ordinal": after.position if after else -1,
         },
+    )
+
+
+async def public_index(
+    tx: Tx, *, customer_id: CustomerId, source_id: SourceId, model: str
+) -> IndexId | None:
+    """The index of a live source under this public model name."""
+    return await tx.value(
+        IndexId,
+        """
+        SELECT i.id FROM sources s
+        JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+        JOIN profiles p ON p.rag_id = r.id AND p.public_model = %(model)s
+        JOIN indexes i ON i.source_id = s.id AND i.profile_id = p.id
+        WHERE s.customer_id = %(customer_id)s AND s.id = %(source_id)s AND s.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "source_id": source_id, "model": model},
+    )
+
+
+async def page_of_index(
+    tx: Tx, *, customer_id: CustomerId, index_id: IndexId, limit: int, after: Cursor | None
+) -> list[Chunk]:
+    """Live chunks of an index in document order; none before its first generation."""
+    return await tx.all(
+        Chunk,
+        """
+        SELECT c.id, c.ordinal, c.text, c.start_offset AS start, c.end_offset AS "end", c.page,
+               c.headings, c.tokens
+        FROM indexes i JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+        WHERE i.customer_id = %(customer_id)s AND i.id = %(index_id)s AND c.ordinal > %(ordinal)s
+        ORDER BY c.ordinal LIMIT %(limit)s
+        """,
+        {
+            "customer_id": customer_id,
+            "index_id": index_id,
+            "limit": limit,
+            "ordinal": after.position if after else -1,
+        },
+    )
+
+
+async def get(
+    tx: Tx, *, customer_id: CustomerId, index_id: IndexId, chunk_id: ChunkId
+) -> Chunk | None:
+    """A live chunk of an index."""
+    return await tx.one(
+        Chunk,
+        """
+        SELECT c.id, c.ordinal, c.text, c.start_offset AS start, c.end_offset AS "end", c.page,
+               c.headings, c.tokens
+        FROM indexes i JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+        WHERE i.customer_id = %(customer_id)s AND i.id = %(index_id)s AND c.id = %(chunk_id)s
+        """,
+        {"customer_id": customer_id, "index_id": index_id, "chunk_id": chunk_id},
     )

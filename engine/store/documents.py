@@ -2,7 +2,17 @@
 
 import msgspec
 
-from engine.models import Block, Coverage, CustomerId, Document, Noun, RagId, SourceId
+from engine.models import (
+    Block,
+    Coverage,
+    CustomerId,
+    Document,
+    Failure,
+    Noun,
+    RagId,
+    SourceId,
+    State,
+)
 from engine.store.database import Tx
 
 
@@ -23,6 +33,14 @@ class DocumentRow(Noun, frozen=True, kw_only=True):
             coverage=self.coverage,
             language=self.language,
         )
+
+
+class Newest(Noun, frozen=True, kw_only=True):
+    """The newest text of a source, None before its first; then the state says what to expect."""
+
+    state: State
+    failure: Failure | None
+    text: str | None
 
 
 async def insert(
@@ -87,4 +105,37 @@ async def live_text(
           AND s.deleted_at IS NULL
         """,
         {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id},
+    )
+
+
+async def newest(tx: Tx, *, customer_id: CustomerId, source_id: SourceId) -> Newest | None:
+    """What was read last, whether or not chunks were made of it already; None: no such source."""
+    return await tx.one(
+        Newest,
+        """
+        SELECT s.state, s.failure, d.text FROM sources s
+        JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+        LEFT JOIN documents d ON d.source_id = s.id AND d.revision = s.revision
+        WHERE s.customer_id = %(customer_id)s AND s.id = %(source_id)s AND s.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "source_id": source_id},
+    )
+
+
+async def page_count(tx: Tx, *, customer_id: CustomerId, page_characters: int) -> float:
+    """Pages of all newest texts: as the format counts them, else by their characters."""
+    return (
+        await tx.value(
+            float,
+            """
+            SELECT sum(COALESCE((d.coverage ->> 'pages_total')::float8,
+                                (d.coverage ->> 'characters')::float8 / %(page_characters)s))
+            FROM sources s
+            JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+            JOIN documents d ON d.source_id = s.id AND d.revision = s.revision
+            WHERE s.customer_id = %(customer_id)s AND s.deleted_at IS NULL
+            """,
+            {"customer_id": customer_id, "page_characters": page_characters},
+        )
+        or 0.0
     )

@@ -7,13 +7,23 @@ from engine.store.database import Tx
 from engine.store.paging import bounds
 
 
-async def insert(tx: Tx, *, customer_id: CustomerId, upload: Upload, type: str, kept: bool) -> File:
+async def insert(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    upload: Upload,
+    type: str,
+    kept: bool,
+    written: bool = False,
+) -> File:
+    """`written`: a text that was sent in a request instead of being uploaded."""
     file = await tx.one(
         File,
         """
-        INSERT INTO files (customer_id, type, name, filename, media_type, file_bytes, sha256, kept)
+        INSERT INTO files (customer_id, type, name, filename, media_type, file_bytes, sha256, kept,
+                           written)
         VALUES (%(customer_id)s, %(type)s, %(name)s, %(filename)s, %(media_type)s, %(file_bytes)s,
-                %(sha256)s, %(kept)s)
+                %(sha256)s, %(kept)s, %(written)s)
         RETURNING id, customer_id, type, name, filename, file_bytes, media_type, sha256, kept,
                   created_at, updated_at, position
         """,
@@ -26,6 +36,7 @@ async def insert(tx: Tx, *, customer_id: CustomerId, upload: Upload, type: str, 
             "file_bytes": upload.file_bytes,
             "sha256": upload.sha256,
             "kept": kept,
+            "written": written,
         },
     )
     assert file
@@ -76,12 +87,14 @@ async def page(tx: Tx, *, customer_id: CustomerId, limit: int, after: Cursor | N
 async def users(
     tx: Tx, *, customer_id: CustomerId, file_id: FileId
 ) -> list[tuple[RagId, SourceId]]:
-    """The live sources made from this file, with their RAGs, in lock order."""
+    """The live sources made from this file, or read from it because it is their edited text, with
+    their RAGs, in lock order."""
     rows = await tx.all(
         dict[str, SourceId],
         """
         SELECT s.rag_id, s.id FROM sources s JOIN rags r ON r.id = s.rag_id
-        WHERE s.customer_id = %(customer_id)s AND s.file_id = %(file_id)s
+        WHERE s.customer_id = %(customer_id)s
+          AND (s.file_id = %(file_id)s OR s.edit_id = %(file_id)s)
           AND s.deleted_at IS NULL AND r.deleted_at IS NULL
         ORDER BY s.rag_id, s.id
         """,

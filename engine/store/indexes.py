@@ -44,21 +44,9 @@ async def progress(tx: Tx, *, claim: ClaimedIndex, stage: Stage, done: int, tota
 
 async def finish(tx: Tx, *, claim: ClaimedIndex, chunk_count: int) -> None:
     """One switch: the new generation answers, the old one is left to the sweep, the source is
-    ready if this is its primary index."""
+    ready if this is its primary index; any other index leaves the source as it is."""
     await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
-    _fenced(
-        await tx.run(
-            """
-            UPDATE sources s
-            SET state = CASE WHEN r.profile_live = %(profile_id)s THEN 'ready' ELSE s.state END,
-                failure = NULL, refresh_failed = false, updated_at = clock_timestamp()
-            FROM rags r
-            WHERE s.id = %(source_id)s AND r.id = s.rag_id AND s.deleted_at IS NULL
-              AND s.revision = %(generation)s
-            """,
-            _params(claim),
-        )
-    )
+    await _ready_source(tx, claim=claim)
     _fenced(
         await tx.run(
             """
@@ -74,6 +62,30 @@ async def finish(tx: Tx, *, claim: ClaimedIndex, chunk_count: int) -> None:
             {**_params(claim), "chunk_count": chunk_count},
         )
     )
+
+
+async def _ready_source(tx: Tx, *, claim: ClaimedIndex) -> None:
+    """Write the source of a primary index, hold that of any other; Superseded by a newer text."""
+    is_primary = await tx.run(
+        """
+        UPDATE sources s
+        SET state = 'ready', failure = NULL, refresh_failed = false,
+            updated_at = clock_timestamp()
+        FROM rags r
+        WHERE s.id = %(source_id)s AND r.id = s.rag_id AND r.profile_live = %(profile_id)s
+          AND s.deleted_at IS NULL AND s.revision = %(generation)s
+        """,
+        _params(claim),
+    )
+    if not is_primary:
+        current = await tx.value(
+            bool,
+            "SELECT true FROM sources WHERE id = %(source_id)s AND deleted_at IS NULL"
+            " AND revision = %(generation)s FOR SHARE",
+            _params(claim),
+        )
+        if not current:
+            raise Superseded
 
 
 async def postpone(tx: Tx, *, claim: ClaimedIndex, delay_s: float, failure: Failure | None) -> None:
@@ -107,7 +119,8 @@ async def fail(tx: Tx, *, claim: ClaimedIndex, failure: Failure) -> None:
             UPDATE indexes
             SET state = CASE WHEN generation_live IS NULL THEN 'error' ELSE 'ready' END,
                 due_at = NULL, lease_until = NULL, worker_id = NULL, stage = NULL, alone = false,
-                retired = true, failure = %(failure)s::jsonb, updated_at = clock_timestamp()
+                retired = true, used_bytes = 0, failure = %(failure)s::jsonb,
+                updated_at = clock_timestamp()
             WHERE id = %(id)s AND attempt = %(attempt)s AND lease_until IS NOT NULL
             """,
             {**_params(claim), "failure": as_json(failure)},

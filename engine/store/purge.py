@@ -6,6 +6,7 @@ Every statement is bounded by `limit`, so that no transaction is long and no loc
 import msgspec
 
 from engine.models import CustomerId, Failure, FileId
+from engine.store import folders
 from engine.store.database import Tx
 
 
@@ -205,7 +206,7 @@ async def delete_rags(tx: Tx, *, limit: int) -> int:
 
 
 async def delete_files(tx: Tx, *, limit: int) -> int:
-    """Files that nobody keeps and no source row points to.
+    """Files that nobody keeps and no source row points to, as its origin or as its edited text.
 
     They are locked first and looked at again by a second statement: what was committed between
     the first one's snapshot and its lock is seen by the second only.
@@ -215,6 +216,7 @@ async def delete_files(tx: Tx, *, limit: int) -> int:
         """
         SELECT f.id FROM files f WHERE NOT f.kept
           AND NOT EXISTS (SELECT FROM sources s WHERE s.file_id = f.id)
+          AND NOT EXISTS (SELECT FROM sources s WHERE s.edit_id = f.id)
         LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         """,
         {"limit": limit},
@@ -223,6 +225,7 @@ async def delete_files(tx: Tx, *, limit: int) -> int:
         """
         DELETE FROM files f WHERE f.id = ANY(%(ids)s)
           AND NOT EXISTS (SELECT FROM sources s WHERE s.file_id = f.id)
+          AND NOT EXISTS (SELECT FROM sources s WHERE s.edit_id = f.id)
         """,
         {"ids": [row["id"] for row in rows]},
     )
@@ -236,6 +239,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     chunks: int
     documents: int
     files: int
+    folders: int
     accesskeys: int
     blobs: int
 
@@ -249,6 +253,7 @@ async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
                (SELECT count(*) FROM chunks WHERE customer_id = %(id)s) AS chunks,
                (SELECT count(*) FROM documents WHERE customer_id = %(id)s) AS documents,
                (SELECT count(*) FROM files WHERE customer_id = %(id)s) AS files,
+               (SELECT count(*) FROM folders WHERE customer_id = %(id)s) AS folders,
                (SELECT count(*) FROM accesskeys WHERE customer_id = %(id)s) AS accesskeys,
                (SELECT count(*) FROM blobs WHERE customer_id = %(id)s) AS blobs
         """,
@@ -258,13 +263,45 @@ async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
     return receipt
 
 
-async def delete_customers(tx: Tx, *, limit: int) -> int:
-    """Closed customers of which no row is left."""
+async def delete_folders(tx: Tx, *, limit: int) -> int:
+    """Of closed customers that have no source left, the deepest folders first.
+
+    So whatever goes takes all below it along, and no other row has to be changed. The locks keep
+    a request that is still under way from putting a folder into one that goes.
+    """
+    rows = await tx.all(
+        dict[str, CustomerId],
+        """
+        SELECT c.id FROM customers c WHERE c.deleted_at IS NOT NULL
+          AND EXISTS (SELECT FROM folders WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM sources WHERE customer_id = c.id)
+        ORDER BY c.id LIMIT %(limit)s
+        """,
+        {"limit": limit},
+    )
+    for row in rows:
+        await folders.lock(tx, customer_id=row["id"])
     return await tx.run(
+        """
+        WITH RECURSIVE down (id, level) AS (
+            SELECT id, 1 FROM folders WHERE customer_id = ANY(%(ids)s) AND parent_id IS NULL
+            UNION ALL
+            SELECT f.id, down.level + 1 FROM down JOIN folders f ON f.parent_id = down.id
+        )
+        DELETE FROM folders WHERE id IN (SELECT id FROM down ORDER BY level DESC LIMIT %(limit)s)
+        """,
+        {"ids": [row["id"] for row in rows], "limit": limit},
+    )
+
+
+async def delete_customers(tx: Tx, *, limit: int) -> int:
+    """Closed customers of which no row is left, after their folders."""
+    return await delete_folders(tx, limit=limit) + await tx.run(
         """
         DELETE FROM customers c WHERE c.deleted_at IS NOT NULL
           AND NOT EXISTS (SELECT FROM rags WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM files WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM folders WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
           AND c.id IN (SELECT id FROM customers WHERE deleted_at IS NOT NULL LIMIT %(limit)s)

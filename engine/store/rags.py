@@ -57,6 +57,79 @@ async def insert(
     return rag_id
 
 
+async def ensure_default(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    name: str,
+    embedding_model: str,
+    chunk_tokens: int,
+    chunk_overlap_tokens: int,
+) -> RagId:
+    """The RAG that documents of the second door are added to, made when there is none.
+
+    Whoever makes it at the same moment waits for the first one's commit and then reads that one.
+    """
+    found = await default(tx, customer_id=customer_id)
+    if found is None:
+        await _insert_default(
+            tx,
+            customer_id=customer_id,
+            name=name,
+            embedding_model=embedding_model,
+            chunk_tokens=chunk_tokens,
+            chunk_overlap_tokens=chunk_overlap_tokens,
+        )
+        # A statement of its own: the one before does not see what it has waited for.
+        found = await default(tx, customer_id=customer_id)
+    assert found
+    return found
+
+
+async def default(tx: Tx, *, customer_id: CustomerId) -> RagId | None:
+    """The live default RAG."""
+    return await tx.value(
+        RagId,
+        "SELECT id FROM rags WHERE customer_id = %(customer_id)s AND is_default"
+        " AND deleted_at IS NULL",
+        {"customer_id": customer_id},
+    )
+
+
+async def _insert_default(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    name: str,
+    embedding_model: str,
+    chunk_tokens: int,
+    chunk_overlap_tokens: int,
+) -> None:
+    """With its profile, which is live; nothing when there is one already."""
+    await tx.run(
+        """
+        WITH rag AS (
+            INSERT INTO rags (customer_id, name, profile_live, is_default)
+            VALUES (%(customer_id)s, %(name)s, gen_random_uuid(), true)
+            ON CONFLICT (customer_id) WHERE is_default AND deleted_at IS NULL DO NOTHING
+            RETURNING id, profile_live
+        )
+        INSERT INTO profiles (id, customer_id, rag_id, embedding_model, chunk_tokens,
+                              chunk_overlap_tokens)
+        SELECT rag.profile_live, %(customer_id)s, rag.id, %(embedding_model)s, %(chunk_tokens)s,
+               %(chunk_overlap_tokens)s
+        FROM rag
+        """,
+        {
+            "customer_id": customer_id,
+            "name": name,
+            "embedding_model": embedding_model,
+            "chunk_tokens": chunk_tokens,
+            "chunk_overlap_tokens": chunk_overlap_tokens,
+        },
+    )
+
+
 async def get(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag | None:
     """Without sources and counts; `updated_at` is the row's own."""
     return await tx.one(

@@ -1,16 +1,16 @@
-"""sources, as callers see them. What workers do to them is in claims, sources_at_work and purge."""
+"""sources, as callers see them. How many there are is in tallies; what workers do to them is in
+claims, acquisition and purge."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from engine.models import (
-    Counts,
     Coverage,
     Cursor,
     CustomerId,
     FileId,
+    FolderId,
     Noun,
     RagId,
     Source,
@@ -49,21 +49,6 @@ class SourceRow(Source, frozen=True, kw_only=True):
         return Source(**fields)
 
 
-class Tally(Noun, frozen=True, kw_only=True):
-    """Counts by state and the newest change of any source of a RAG."""
-
-    rag_id: RagId
-    counts: Counts
-    updated_at: datetime | None
-
-
-class _StateCount(Noun, frozen=True, kw_only=True):
-    rag_id: RagId
-    state: State
-    count: int
-    updated_at: datetime
-
-
 async def insert(
     tx: Tx, *, customer_id: CustomerId, rag_id: RagId, sources: Sequence[NewSource]
 ) -> list[NewSource]:
@@ -71,14 +56,16 @@ async def insert(
     rows = await tx.all(
         _Origin,
         """
-        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name, created_at,
-                             updated_at)
-        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name, w.made, w.made
+        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name, original_bytes,
+                             created_at, updated_at)
+        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name,
+               COALESCE(f.file_bytes, 0), w.made, w.made
         FROM (SELECT *, clock_timestamp() AS made
               FROM unnest(%(file_ids)s::uuid[], %(urls)s::text[], %(url_keys)s::bytea[],
                           %(names)s::text[])
                    WITH ORDINALITY AS w (file_id, url, url_key, name, ordinal)
               ORDER BY ordinal) w
+        LEFT JOIN files f ON f.id = w.file_id AND f.customer_id = %(customer_id)s
         ORDER BY w.ordinal
         ON CONFLICT DO NOTHING
         RETURNING file_id, url
@@ -94,6 +81,56 @@ async def insert(
     )
     inserted = {(row.file_id, row.url) for row in rows}
     return [source for source in sources if (source.file_id, source.url) not in inserted]
+
+
+async def insert_one(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    name: str,
+    name_given: bool,
+    folder_id: FolderId | None,
+    file_id: FileId | None = None,
+    url: str | None = None,
+    original_bytes: int = 0,
+) -> SourceId:
+    """One source of exactly one of file and URL; the same URL may be there already."""
+    source_id = await tx.value(
+        SourceId,
+        """
+        INSERT INTO sources (customer_id, rag_id, file_id, url, name, name_given, folder_id,
+                             original_bytes, created_at, updated_at)
+        SELECT %(customer_id)s, %(rag_id)s, %(file_id)s, %(url)s, %(name)s, %(name_given)s,
+               %(folder_id)s, %(original_bytes)s, made, made
+        FROM clock_timestamp() AS made
+        RETURNING id
+        """,
+        {
+            "customer_id": customer_id,
+            "rag_id": rag_id,
+            "file_id": file_id,
+            "url": url,
+            "name": name,
+            "name_given": name_given,
+            "folder_id": folder_id,
+            "original_bytes": original_bytes,
+        },
+    )
+    assert source_id
+    return source_id
+
+
+async def file_of(tx: Tx, *, customer_id: CustomerId, source_id: SourceId) -> FileId | None:
+    """What a live source of a live RAG was made of, whatever was edited; None for a URL as well."""
+    return await tx.value(
+        FileId,
+        """
+        SELECT s.file_id FROM sources s JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
+        WHERE s.customer_id = %(customer_id)s AND s.id = %(source_id)s AND s.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "source_id": source_id},
+    )
 
 
 async def page(
@@ -169,42 +206,6 @@ async def get(
     return row.noun() if row else None
 
 
-async def tallies(
-    tx: Tx, *, customer_id: CustomerId, rag_ids: Sequence[RagId]
-) -> dict[RagId, Tally]:
-    """Counts by state of each RAG that has sources; an index-only scan."""
-    rows = await tx.all(
-        _StateCount,
-        """
-        SELECT rag_id, state, count(*) AS count, max(updated_at) AS updated_at FROM sources
-        WHERE customer_id = %(customer_id)s AND rag_id = ANY(%(rag_ids)s) AND deleted_at IS NULL
-        GROUP BY rag_id, state
-        """,
-        {"customer_id": customer_id, "rag_ids": list(rag_ids)},
-    )
-    found: dict[RagId, Tally] = {}
-    for rag_id in {row.rag_id for row in rows}:
-        mine = [row for row in rows if row.rag_id == rag_id]
-        found[rag_id] = Tally(
-            rag_id=rag_id,
-            counts=Counts(**{row.state.value: row.count for row in mine}),
-            updated_at=max(row.updated_at for row in mine),
-        )
-    return found
-
-
-async def live_total(tx: Tx, *, rag_id: RagId) -> int:
-    """How many sources a RAG has."""
-    return (
-        await tx.value(
-            int,
-            "SELECT count(*) FROM sources WHERE rag_id = %(rag_id)s AND deleted_at IS NULL",
-            {"rag_id": rag_id},
-        )
-        or 0
-    )
-
-
 async def known(
     tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_ids: Sequence[SourceId]
 ) -> set[SourceId]:
@@ -216,6 +217,23 @@ async def known(
         {"customer_id": customer_id, "rag_id": rag_id, "source_ids": list(source_ids)},
     )
     return {row["id"] for row in rows}
+
+
+async def is_read_anew(tx: Tx, *, customer_id: CustomerId, source_id: SourceId) -> bool:
+    """Whether a worker reads it, or will; a failed refresh that is tried again does not count."""
+    return (
+        await tx.value(
+            bool,
+            """
+            SELECT state IN ('pending', 'processing')
+                   AND (due_at IS NOT NULL OR lease_until IS NOT NULL)
+            FROM sources
+            WHERE customer_id = %(customer_id)s AND id = %(source_id)s AND deleted_at IS NULL
+            """,
+            {"customer_id": customer_id, "source_id": source_id},
+        )
+        or False
+    )
 
 
 async def queue_position(tx: Tx, *, customer_id: CustomerId, source_id: SourceId) -> int | None:
@@ -270,14 +288,18 @@ async def mark_deleted(
 
 
 async def refresh(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> bool:
-    """Start over from the original. A running attempt of the source or of its indexes is fenced
-    off; what is live goes on answering."""
+    """Start over from the original, not from an edited text. A running attempt of the source or of
+    its indexes is fenced off; what is live goes on answering."""
     params = {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id}
     touched = await tx.run(
         """
         UPDATE sources SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
                            attempt = attempt + 1, faults = 0, alone = false, stage = NULL,
-                           failure = NULL, refresh_failed = false, updated_at = clock_timestamp()
+                           failure = NULL, refresh_failed = false, updated_at = clock_timestamp(),
+                           edit_id = NULL,
+                           original_bytes = CASE WHEN edit_id IS NULL THEN original_bytes ELSE
+                               COALESCE((SELECT f.file_bytes FROM files f WHERE f.id = file_id), 0)
+                           END
         WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s AND id = %(source_id)s
           AND deleted_at IS NULL
         """,
@@ -295,6 +317,49 @@ async def refresh(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: 
         params,
     )
     return bool(touched)
+
+
+async def replace(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    source_id: SourceId,
+    file_id: FileId | None = None,
+    edit_id: FileId | None = None,
+    original_bytes: int,
+) -> bool:
+    """New content: a file in place of the source's own, or a text to be read instead of its
+    origin. The source starts over as with refresh."""
+    ids = {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id}
+    if not await refresh(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id):
+        return False
+    return bool(
+        await tx.run(
+            """
+            UPDATE sources SET file_id = COALESCE(%(file_id)s, file_id), edit_id = %(edit_id)s,
+                               original_bytes = %(original_bytes)s
+            WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s AND id = %(source_id)s
+            """,
+            {**ids, "file_id": file_id, "edit_id": edit_id, "original_bytes": original_bytes},
+        )
+    )
+
+
+async def rename(
+    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId, name: str
+) -> bool:
+    """As a person wants it: what is read later does not replace the name."""
+    return bool(
+        await tx.run(
+            """
+            UPDATE sources SET name = %(name)s, name_given = true, updated_at = clock_timestamp()
+            WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s AND id = %(source_id)s
+              AND deleted_at IS NULL
+            """,
+            {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id, "name": name},
+        )
+    )
 
 
 class _Origin(Noun, frozen=True, kw_only=True):

@@ -113,7 +113,13 @@ class Site:
             limits=settings.limits,
             spool_dir=settings.data_dir / "spool",
         )
-        self.documents = Documents(database=self.api)
+        self.documents = Documents(
+            database=self.api,
+            bell=self.bell,
+            files=self.files,
+            registry=Registry.from_settings(settings),
+            settings=settings,
+        )
         self.customer_id: CustomerId
 
     def hire(self, *, failpoint: str = "") -> Hand:

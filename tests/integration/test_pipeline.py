@@ -61,7 +61,13 @@ class Verbs:
             limits=settings.limits,
             spool_dir=settings.data_dir / "spool",
         )
-        self.documents = Documents(database=database)
+        self.documents = Documents(
+            database=database,
+            bell=self.bell,
+            files=self.files,
+            registry=registry,
+            settings=settings,
+        )
         self.search = Search(
             database=database,
             models=Models(registry=registry, settings=settings),

@@ -1,6 +1,7 @@
 """What some bytes are: content first, then the claimed Content-Type, then the extension.
 
-Here is the decision only; decoding lives in charset.py and reading in one module per format.
+Here is the decision only; how kinds without a reader begin stands in engine.formats, decoding lives
+in charset.py and reading in one module per format.
 """
 
 import re
@@ -11,14 +12,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine import formats
 from engine.errors import UnsupportedFormat
 from workers.shapes import Fetched
 
 HEAD_BYTES = 8_192
 _PDF_WITHIN_BYTES = 1_024
 _PDF_OBJECT = re.compile(rb"[\r\n][ \t]*\d{1,10} \d{1,5} obj\b")
-_TAR_MAGIC_AT = 257
-_CONTROL_SHARE_MAX = 0.05
 
 
 class Format(StrEnum):
@@ -38,53 +38,11 @@ class Format(StrEnum):
     PLAIN = "text/plain"
 
 
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"PK\x05\x06", "an empty ZIP archive"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a Microsoft Office file that is old or has a password"),
-    (b"{\\rtf", "an RTF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF87a", "a GIF image"),
-    (b"GIF89a", "a GIF image"),
-    (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"),
-    (b"\x00\x00\x01\x00", "an icon"),
-    (b"8BPS", "a Photoshop image"),
-    (b"ID3\x02", "an MP3 recording"),
-    (b"ID3\x03", "an MP3 recording"),
-    (b"ID3\x04", "an MP3 recording"),
-    (b"\xff\xfb", "an MP3 recording"),
-    (b"OggS", "an Ogg recording"),
-    (b"fLaC", "a FLAC recording"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"(\xb5/\xfd", "a Zstandard archive"),
-    (b"7z\xbc\xaf'\x1c", "a 7-Zip archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"\x7fELF", "a program"),
-    (b"\xca\xfe\xba\xbe", "a program"),
-    (b"\x00asm", "a program"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-    (b"PAR1", "a Parquet file"),
-    (b"wOFF", "a font"),
-    (b"wOF2", "a font"),
-)
-_ZIP_MEMBERS = {
-    b"mimetypeapplication/epub+zip": "an EPUB book",
-    b"META-INF/container.xml": "an EPUB book",
-    b"mimetypeapplication/vnd.oasis": "an OpenDocument file",
-    b"word/": "a Word document (DOCX)",
-    b"xl/": "an Excel workbook (XLSX)",
-    b"ppt/": "a PowerPoint presentation (PPTX)",
-}
-_READ_ARCHIVES = (_ZIP_MEMBERS[b"mimetypeapplication/epub+zip"], _ZIP_MEMBERS[b"word/"])
+_READ_ARCHIVES = (formats.EPUB, formats.DOCX)
 _UNREADABLE = "The document seems to be {}, which cannot be read yet."
 _CONTENT_TYPES = "[content_types].xml"
-_RIFF = {b"WEBP": "a WebP image", b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
+
+wide_charset = formats.wide_charset  # decoding follows the rule that binary data is told by
 
 _BY_MEDIA_TYPE = {
     "text/html": Format.HTML,
@@ -168,18 +126,18 @@ def archive_format(names: Iterable[str], *, mimetype: bytes) -> Format:
     if _CONTENT_TYPES in folders and "word" in folders:
         return Format.DOCX
     if mimetype.startswith(b"application/vnd.oasis.opendocument"):
-        seems = _ZIP_MEMBERS[b"mimetypeapplication/vnd.oasis"]
+        seems = formats.OPEN_DOCUMENT
     elif _CONTENT_TYPES in folders:
-        marks = (mark for mark in (b"xl/", b"ppt/") if mark[:-1].decode() in folders)
-        seems = _ZIP_MEMBERS.get(next(marks, b""), "a ZIP archive")
+        known = (name for folder, name in formats.OFFICE_FOLDERS.items() if folder in folders)
+        seems = next(known, formats.PLAIN_ZIP)
     else:
-        seems = "a ZIP archive"
+        seems = formats.PLAIN_ZIP
     raise UnsupportedFormat(_UNREADABLE.format(seems))
 
 
 def refuse_archive(head: bytes) -> None:
     """For an archive that cannot be opened. Raises UnsupportedFormat unless there is a reader."""
-    seems = _zip_name(head)
+    seems = formats.zip_name(head)
     if seems not in _READ_ARCHIVES:
         raise UnsupportedFormat(_UNREADABLE.format(seems))
 
@@ -189,48 +147,16 @@ def refuse_binary(head: bytes, *, wide_claimed: bool = False) -> None:
 
     `wide_claimed`: they decode as the UTF-16 or UTF-32 that they claim, full of control bytes.
     """
-    if seems := _magic(head):
+    if seems := formats.magic_name(head):
         raise UnsupportedFormat(_UNREADABLE.format(seems))
     if not head or wide_claimed or _wide_text(head):
         return
-    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
-    if controls > max(4, len(head) * _CONTROL_SHARE_MAX):
+    if formats.is_mostly_control(head):
         raise UnsupportedFormat("The document seems to be binary data, which has no text.")
-
-
-def _magic(head: bytes) -> str:
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return _zip_name(head) if magic == b"PK\x03\x04" else name
-    if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12], "a RIFF media file")
-    if head[:2] == b"\x00\x00" and head[4:8] == b"ftyp":
-        return "an MP4 or HEIF media file"
-    if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
-        return "a tar archive"
-    if head[:2] == b"MZ" and b"\x00" in head:
-        return "a program"
-    return "a bitmap image" if head[:2] == b"BM" and b"\x00" in head[:14] else ""
-
-
-def _zip_name(head: bytes) -> str:
-    return next((name for mark, name in _ZIP_MEMBERS.items() if mark in head), "a ZIP archive")
 
 
 def _wide_text(head: bytes) -> bool:
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or wide_charset(head) != ""
-
-
-def wide_charset(head: bytes) -> str:
-    """UTF-16 without a byte order mark, told by where its NULs stand; "" when it is not."""
-    sample = head[: len(head) & ~1][:2_000]
-    if len(sample) < 8:
-        return ""
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    half = len(sample) // 2
-    if odd > half * 0.6 and even < half * 0.05:
-        return "utf-16-le"
-    return "utf-16-be" if even > half * 0.6 and odd < half * 0.05 else ""
 
 
 def text_format(text: str, *, fetched: Fetched) -> Format:

@@ -1,23 +1,19 @@
-"""From errors to answers: the one table of this door, and the handlers that use it.
+"""From errors to answers: the one table of this door, and the body of its refusals.
 
 Every error that a caller can meet has a row; a test walks the tree and demands it.
 """
 
-import logging
 from typing import NamedTuple
 
 import msgspec
 from litestar import MediaType, Response
-from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
 
 from engine import errors
 from engine.api.body import DETAILS_MAX
 from engine.api.call import HttpRequest
 from engine.api.edge import request_id
 from engine.api.native import wire
-
-log = logging.getLogger(__name__)
+from engine.api.refusals import Refusals
 
 
 class Row(NamedTuple):
@@ -51,6 +47,7 @@ TABLE: dict[type[errors.EngineError], Row] = {
     errors.KindRefused: Row(409, "FAILED_PRECONDITION", "KIND_REFUSED"),
     errors.TextNotReady: Row(409, "FAILED_PRECONDITION", "TEXT_NOT_READY"),
     errors.TextMissing: Row(409, "FAILED_PRECONDITION", "TEXT_MISSING"),
+    errors.CrawlNotSupported: Row(409, "FAILED_PRECONDITION", "CRAWL_NOT_SUPPORTED"),
     errors.BodyTooLarge: Row(413, "RESOURCE_EXHAUSTED", "BODY_TOO_LARGE"),
     errors.FileTooLarge: Row(413, "RESOURCE_EXHAUSTED", "FILE_TOO_LARGE"),
     errors.TooManySources: Row(413, "RESOURCE_EXHAUSTED", "TOO_MANY_SOURCES"),
@@ -67,26 +64,13 @@ HTTP_TABLE: dict[int, Row] = {
     405: Row(405, "INVALID_ARGUMENT", "METHOD_NOT_ALLOWED"),
     413: TABLE[errors.BodyTooLarge],
 }
-HTTP_MESSAGES = {
-    404: "There is no such route.",
-    405: "This route does not take this method; see the header Allow.",
-    413: "The request body is too large.",
-}
 
 
-def row_of(error: errors.EngineError) -> Row:
-    """The row of an error's class, INTERNAL for those that no caller should meet."""
-    return TABLE.get(type(error), INTERNAL)
-
-
-def answer(
-    row: Row,
-    message: str,
-    *,
-    details: tuple[errors.Detail, ...] = (),
-    headers: dict[str, str] | None = None,
+def _answer(
+    _: HttpRequest, row: Row, message: str, error: errors.EngineError | None
 ) -> Response[bytes]:
-    """The error body with its status code."""
+    details = error.details if isinstance(error, errors.CallerError) else ()
+    unknown = isinstance(error, errors.Unauthenticated)
     body = wire.ErrorBody(
         status=row.status,
         reason=row.reason,
@@ -104,46 +88,15 @@ def answer(
         msgspec.json.encode(wire.Error(error=body)),
         status_code=row.code,
         media_type=MediaType.JSON,
-        headers=headers,
+        headers={"WWW-Authenticate": "Bearer"} if unknown else {},
     )
 
 
-def on_engine_error(request: HttpRequest, error: errors.EngineError) -> Response[bytes]:
-    row = row_of(error)
-    if row is INTERNAL:
-        return on_unforeseen(request, error)
-    headers: dict[str, str] = {}
-    if isinstance(error, errors.Unavailable):
-        log.warning("unavailable", extra={"reason": row.reason}, exc_info=error)
-        headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, errors.Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
-    details = error.details if isinstance(error, errors.CallerError) else ()
-    return answer(row, error.message, details=details, headers=headers)
-
-
-def on_http_error(request: HttpRequest, error: HTTPException) -> Response[bytes]:
-    """Unknown routes, wrong methods and whatever else the framework refuses."""
-    if error.status_code >= 500:
-        return on_unforeseen(request, error)
-    row = HTTP_TABLE.get(
-        error.status_code, Row(error.status_code, "INVALID_ARGUMENT", "INVALID_ARGUMENT")
-    )
-    message = HTTP_MESSAGES.get(error.status_code, "The request cannot be served as it stands.")
-    allow = {key: value for key, value in (error.headers or {}).items() if key.lower() == "allow"}
-    return answer(row, message, headers=allow)
-
-
-def on_unforeseen(request: HttpRequest, error: Exception) -> Response[bytes]:
-    """The last handler: nothing of what went wrong leaves the process, all of it is logged."""
-    log.error("unforeseen error", extra={"path": request.scope["path"]}, exc_info=error)
-    return answer(
-        INTERNAL, f"Something went wrong inside. Report it with the request id {request_id.get()}."
-    )
-
-
-EXCEPTION_HANDLERS: ExceptionHandlersMap = {
-    errors.EngineError: on_engine_error,
-    HTTPException: on_http_error,
-    Exception: on_unforeseen,
-}
+REFUSALS = Refusals(
+    table=TABLE,
+    http=HTTP_TABLE,
+    other=lambda code: Row(code, "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+    internal=INTERNAL,
+    answer=_answer,
+)
+row_of = REFUSALS.row_of

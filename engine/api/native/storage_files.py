@@ -1,15 +1,12 @@
 """/storage_files: uploads that stay until their own DELETE."""
 
-import re
-from collections.abc import AsyncIterator
-from urllib.parse import quote
-
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from engine import errors
+from engine.api.attachment import attachment
 from engine.api.call import Call
 from engine.api.edge import flag_of
 from engine.api.native import translate, wire
@@ -22,7 +19,6 @@ ONE = (errors.StorageFileNotFound,)
 FORCE = Parameter(
     "force", "Remove the sources that use the file too.", {"type": "boolean", "default": False}
 )
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 
 
 @post(
@@ -86,29 +82,7 @@ async def read_file(call: NamedDependency[Call]) -> Response[bytes]:
 )
 async def download_file(call: NamedDependency[Call]) -> Stream:
     file, pieces = await call.verbs.files.read(call.customer_id, FileId(call.id("id")))
-    known = _MEDIA_TYPE.fullmatch(file.media_type)
-    return Stream(
-        await _begun(pieces),
-        headers={
-            # As a header, because the framework would add a charset that the bytes may not have.
-            "Content-Type": file.media_type if known else "application/octet-stream",
-            "Content-Length": str(file.file_bytes),
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
-
-
-async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same pieces, the first of them read: what fails fails while a status can be sent."""
-    first = await anext(pieces, b"")
-
-    async def whole() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
-
-    return whole()
+    return await attachment(file, pieces)
 
 
 @delete(

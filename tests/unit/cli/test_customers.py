@@ -11,7 +11,7 @@ from engine.store.purge import Receipt
 
 
 def receipt(**rows: int) -> Receipt:
-    tables = ("rags", "sources", "chunks", "documents", "files", "accesskeys", "blobs")
+    tables = ("rags", "sources", "chunks", "documents", "files", "folders", "accesskeys", "blobs")
     return Receipt(**(dict.fromkeys(tables, 0) | rows))
 
 

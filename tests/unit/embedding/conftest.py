@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.embedding import Embedder, ModelSpec, open_embedder
-from engine.embedding.registry import MINILM
+from engine.embedding.specs import MINILM
 
 
 @pytest.fixture(scope="session")

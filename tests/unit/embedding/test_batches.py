@@ -36,3 +36,12 @@ def test_slabs_cover_all_in_order_and_keep_their_size(sizes, slab_size):
     assert [index for slab in found for index in slab] == list(range(len(sizes)))
     for slab in found:
         assert len(slab) == 1 or sum(sizes[index] for index in slab) <= slab_size
+
+
+@given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 100), st.integers(1, 10))
+def test_slabs_hold_each_item_once_in_order_and_no_more_than_they_may(sizes, slab_size, items_max):
+    found = list(slabs(sizes, slab_size=slab_size, items_max=items_max))
+    assert [index for slab in found for index in slab] == list(range(len(sizes)))
+    for slab in found:
+        assert 1 <= len(slab) <= items_max
+        assert len(slab) == 1 or sum(sizes[index] for index in slab) <= slab_size

@@ -4,13 +4,13 @@ import threading
 import numpy as np
 import pytest
 
-from engine.embedding import AsyncEmbedder
+from engine.embedding.executor import LocalEmbedder
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_the_loop_runs_on_while_texts_are_embedded(embedder):
-    served = AsyncEmbedder(embedder)
+    served = LocalEmbedder(embedder)
     work = asyncio.create_task(served.embed(["a passage of some words " * 20] * 64))
     turns = 0
     while not work.done():
@@ -22,7 +22,7 @@ async def test_the_loop_runs_on_while_texts_are_embedded(embedder):
 
 
 async def test_answers_are_those_of_the_embedder(embedder):
-    served = AsyncEmbedder(embedder)
+    served = LocalEmbedder(embedder)
     await served.warm_up()
     vectors, question = await asyncio.gather(served.embed(["text"]), served.embed_query("text"))
     served.close()
@@ -31,7 +31,7 @@ async def test_answers_are_those_of_the_embedder(embedder):
 
 
 async def test_a_closed_one_takes_no_more_work_and_leaves_no_thread(embedder):
-    served = AsyncEmbedder(embedder)
+    served = LocalEmbedder(embedder)
     await served.embed_query("text")
     served.close()
     served.close()

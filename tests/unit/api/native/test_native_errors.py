@@ -9,12 +9,14 @@ from engine import errors
 from engine.api.edge import request_id
 from engine.api.native.errors import (
     INTERNAL,
+    REFUSALS,
     TABLE,
-    on_engine_error,
-    on_http_error,
-    on_unforeseen,
     row_of,
 )
+
+on_engine_error = REFUSALS.on_engine_error
+on_http_error = REFUSALS.on_http_error
+on_unforeseen = REFUSALS.on_unforeseen
 
 REQUEST = RequestFactory().get("/")
 
