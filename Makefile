@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint types floors tests bench lock clean
+.PHONY: help up test check lint types floors tests sdk-js bench lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 up: $(READY)  ## run the engine on this machine, with a small demo (ARGS=--exit-after-demo to stop after it)
 	@$(BIN)/rag-engine up --demo $(ARGS)
@@ -30,6 +30,10 @@ floors: $(READY)
 
 tests: $(READY)
 	$(BIN)/pytest $(ARGS)
+
+sdk-js: $(READY)  ## the official JavaScript SDK against a running engine (needs node and npm)
+	@command -v npm >/dev/null || { echo "make sdk-js needs Node.js 20 or later, with npm"; exit 1; }
+	$(BIN)/pytest -p no:cacheprovider tests/sdk-js/starter.py
 
 bench: $(READY)  ## measure on this machine
 	$(BIN)/python -m bench $(ARGS)

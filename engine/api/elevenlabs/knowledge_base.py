@@ -240,7 +240,8 @@ async def compute_indexes(call: Call) -> wire.IndexedById:
 @get(KB + "/rag-index", **told("What the indexes count against the limit"))
 async def read_overview(call: Call) -> wire.Overview:
     found = await call.verbs.indexes.overview(call.customer_id)
-    models = tuple(wire.ModelUsage(*each) for each in sorted(found.models.items()))
+    used = [each for each in sorted(found.models.items()) if each[0] in call.vendor.models]
+    models = tuple(wire.ModelUsage(*each) for each in used)
     return wire.Overview(found.used_bytes, found.bytes_max, models)
 
 
@@ -255,7 +256,8 @@ async def compute_index(call: Call) -> wire.Index:
 @get(ID + "/rag-index", **told("The indexes of a document"))
 async def list_indexes(call: Call) -> wire.IndexList:
     indexes = await call.verbs.indexes.list(call.customer_id, call.path_id())
-    return {"indexes": tuple(map(translate.index, indexes))}
+    known = (each for each in indexes if each.model in call.vendor.models)
+    return {"indexes": tuple(map(translate.index, known))}
 
 
 @delete(ID + "/rag-index/{index_id:str}", **told("Delete an index"))
