@@ -1,8 +1,17 @@
-"""What every test may use; services and the small web are in plugins of their own."""
+"""What every test may use; services and the small web are in plugins of their own.
 
+Property tests draw the same examples in every run, so that a failure is one of the change at hand.
+To search for new ones: pytest --hypothesis-profile=explore.
+"""
+
+import hypothesis
 import pytest
 
 pytest_plugins = ["fix_services", "fix_local", "fix_web"]
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
