@@ -16,6 +16,7 @@ from engine.addresses import AllowList, AllowListError
 
 PREFIX = "RAG_ENGINE_"
 MIB = 1024 * 1024
+OPTIONAL_PATHS = frozenset({"models_dir", "models_file"})  # set but empty: not given
 # Bytes that a shared secret must have, by algorithm: as many as its hash (RFC 7518, 3.2).
 JWT_SECRET_BYTES_MIN = {"HS256": 32, "HS384": 48, "HS512": 64}
 JWT_RSA_BITS_MIN = 2048
@@ -143,7 +144,7 @@ def _given(kind: type[msgspec.Struct], env: Mapping[str, str]) -> dict[str, Any]
         if name == "limits":
             continue
         value = _read(env, PREFIX + name.upper())
-        if value is not None:
+        if value is not None and not (value == "" and name in OPTIONAL_PATHS):
             found[name] = _split(value) if name == "allow_networks" else value
     return found
 

@@ -300,7 +300,7 @@ class Conductor:
         self, claim: ClaimedIndex, *, batch: Sequence[Passage], total: int, model: AsyncEmbedder
     ) -> None:
         keys = [_embedding_key(model, passage.embedded) for passage in batch]
-        known = await self._known(claim, keys=keys)
+        known = await self._known(claim, keys=keys, dimensions=model.spec.dimensions)
         fresh = {
             key: passage.embedded
             for key, passage in zip(keys, batch, strict=True)
@@ -324,13 +324,17 @@ class Conductor:
             )
         self._failpoint.hit("store")
 
-    async def _known(self, claim: ClaimedIndex, *, keys: Sequence[bytes]) -> dict[bytes, Vector]:
+    async def _known(
+        self, claim: ClaimedIndex, *, keys: Sequence[bytes], dimensions: int
+    ) -> dict[bytes, Vector]:
         """Vectors that this customer has already. Those that a twin is about to make are waited
         for: a source and its rag index often become due together, and would both pay."""
         while True:
             async with self._database.transaction() as tx:
                 waits = await ragindexes.twin_at_work(tx, claim=claim)
-                known = await chunks.reusable(tx, customer_id=claim.customer_id, keys=keys)
+                known = await chunks.reusable(
+                    tx, customer_id=claim.customer_id, keys=keys, dimensions=dimensions
+                )
             if not waits or len(known) == len(set(keys)):
                 return known
             await asyncio.sleep(TWIN_WAIT_S)

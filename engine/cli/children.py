@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engine.cli.exits import CliError
 from engine.cli.terminal import note
-from engine.config import PREFIX, Settings
+from engine.config import PREFIX, Limits, Settings
 
 PAUSE_S_MIN, PAUSE_S_MAX = 1.0, 30.0
 STEADY_S = 60.0  # a child that ran so long did not die of how it was started
@@ -108,8 +108,11 @@ class Child:
 
 def environment_of(settings: Settings) -> Mapping[str, str]:
     """The environment with exactly these settings: a variable of the user's that names a file
-    would win over the one next to it."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    would win over the one next to it. Others, like the keys of models, stay."""
+    fields = (*Settings.__struct_fields__, *Limits.__struct_fields__)
+    names = {PREFIX + field.upper() for field in fields}
+    dropped = names | {f"{name}_FILE" for name in names}
+    others = {name: value for name, value in os.environ.items() if name not in dropped}
     return others | settings.env()
 
 

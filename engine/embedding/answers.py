@@ -15,11 +15,13 @@ import numpy as np
 from engine.embedding.embedder import Vectors, unit
 from engine.models import Noun
 
-# What servers say of a text, or a batch, that is more than the model takes. Some call it a failure
-# of their own.
+# What servers say of a text, or a batch, that is more than the model takes.
 _LENGTH = re.compile(
     rb"context length|too (?:long|large|many)|exceed|less than|at most|batch size|maximum", re.I
 )
+# Some call it a failure of their own. There only what cannot mean anything else counts: a text must
+# not be cut because a deadline was exceeded.
+_LENGTH_IN_FAILURE = re.compile(rb"context length|input length|too (?:long|large)|batch size", re.I)
 LENGTH_STATUSES = frozenset({400, 413, 422, 500})
 # A number in JSON has up to 25 characters; some servers put each on a line of its own.
 NUMBER_BYTES_MAX = 64
@@ -99,7 +101,8 @@ def vectors_of(body: bytes, *, count: int, dimensions: int) -> Vectors:
 def fault_of(status: int, *, said: bytes = b"", retry_after: str | None = None) -> Fault:
     """What a status other than 200 means; `said` is the beginning of the body."""
     shown = f"({status})"
-    if status == 413 or (status in LENGTH_STATUSES and _LENGTH.search(said)):
+    length = _LENGTH_IN_FAILURE if status >= 500 else _LENGTH
+    if status == 413 or (status in LENGTH_STATUSES and length.search(said)):
         return Fault(f"finds a text too long {shown}", kind=Kind.TOO_LONG)
     if status in (400, 422):
         return Fault(f"refuses the request {shown}", kind=Kind.DOUBTED)
@@ -119,7 +122,7 @@ def seconds(retry_after: str | None, *, now: datetime | None = None) -> float | 
     except ValueError:
         try:
             at = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         wait_s = (at - (now or datetime.now(UTC))).total_seconds()

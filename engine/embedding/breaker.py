@@ -29,18 +29,24 @@ class Breaker:
         self._open_until: float | None = None
         self._probing = False
 
-    def admit(self) -> bool:
-        """Whether the call that goes now is the probe, which has to end with `probed`.
-
-        Raises Resting when none may go.
-        """
+    def look(self) -> None:
+        """Raises Resting when none may go now."""
         if self._open_until is None:
-            return False
+            return
         wait_s = self._open_until - self._clock()
         if wait_s > 0:
             raise Resting(wait_s)
         if self._probing:
             raise Resting(1.0)
+
+    def admit(self) -> bool:
+        """Whether the call that goes now is the probe, which has to end with `probed`.
+
+        Raises Resting when none may go.
+        """
+        self.look()
+        if self._open_until is None:
+            return False
         self._probing = True
         return True
 
@@ -56,4 +62,6 @@ class Breaker:
         """`at_once` opens without waiting for more failures; `rest_s` is how long, if known."""
         self._failures += 1
         if at_once or self._open_until is not None or self._failures >= self._failures_max:
-            self._open_until = self._clock() + (self._cooling_s if rest_s is None else rest_s)
+            until = self._clock() + (self._cooling_s if rest_s is None else rest_s)
+            # A call that went before it opened may fail later; the longer rest counts.
+            self._open_until = max(until, self._open_until or until)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 from msgspec import Meta
 
@@ -25,6 +26,7 @@ KEY_CHARACTERS_MAX = 10_000
 NAME_CHARACTERS_MAX = 200
 # What halfvec columns hold.
 DIMENSIONS_MAX = 16_000
+TOKENS_MAX = 10_000_000
 Positive = Annotated[int, Meta(ge=1)]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -45,7 +47,7 @@ class _Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     url: str
     dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_MAX)]
-    tokens_max: Annotated[int, Meta(ge=32)]
+    tokens_max: Annotated[int, Meta(ge=32, le=TOKENS_MAX)]
     version: Annotated[str, Meta(min_length=1)]
     model: str = ""
     api_key_env: str = ""
@@ -118,7 +120,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError as error:
         raise wrong(path, "is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    # Its own error is a ValueError; numbers and nesting beyond all reason raise others.
+    except (ValueError, RecursionError) as error:
         raise wrong(path, f"is not TOML: {error}") from error
 
 
@@ -180,6 +183,10 @@ def _url_issue(url: str) -> str:
         return "is not a URL"
     if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", url):
         return "must be like http://127.0.0.1:8080/v1"
+    try:  # what would come out only when it is asked
+        httpx.URL(url).host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
+        return "is not a URL"
     if parts.username is not None or parts.password is not None:
         return "must not hold a password; use api_key_env or api_key_file"
     if parts.query or parts.fragment:

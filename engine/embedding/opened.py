@@ -63,6 +63,8 @@ class Models:
 
         A server is not asked here; whether it answers shows when something is embedded.
         """
+        if name in self._open:  # another one may take long to open
+            return self._open[name]
         async with self._opening:
             if name not in self._open:
                 self._open[name] = await asyncio.to_thread(self._load, name)

@@ -66,6 +66,7 @@ class Provider:
 
         Raises ModelUnavailable, with the model and the cause in words.
         """
+        self._look()
         async with self._places:
             is_probe = self._admitted()
             try:
@@ -85,12 +86,22 @@ class Provider:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._client.aclose())
 
+    def _look(self) -> None:
+        """Nobody waits for a place, which may take long, only to hear that the server rests."""
+        try:
+            self._breaker.look()
+        except Resting as resting:
+            raise self._rests(resting) from resting
+
     def _admitted(self) -> bool:
         try:
             return self._breaker.admit()
         except Resting as resting:
-            again = f"it is asked again in {max(resting.wait_s, 1):.0f} s"
-            raise self._unavailable(f"{self._last_words}; {again}") from resting
+            raise self._rests(resting) from resting
+
+    def _rests(self, resting: Resting) -> ModelUnavailable:
+        again = f"it is asked again in {max(resting.wait_s, 1):.0f} s"
+        return self._unavailable(f"{self._last_words}; {again}")
 
     async def _judge(self, fault: Fault, *, texts: Sequence[str]) -> None:
         """Tell the breaker, unless the fault is in the texts: one document must not stop others."""

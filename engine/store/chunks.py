@@ -101,9 +101,12 @@ async def insert(
 
 
 async def reusable(
-    tx: Tx, *, customer_id: CustomerId, keys: Sequence[bytes]
+    tx: Tx, *, customer_id: CustomerId, keys: Sequence[bytes], dimensions: int
 ) -> dict[bytes, NDArray[np.float32]]:
-    """Vectors that this customer already has for these embedding keys."""
+    """Vectors of shape (dimensions,) that this customer already has for these embedding keys.
+
+    Others under the same key come from another model that had the name: they are of no use.
+    """
     await register_vector_async(tx.connection)
     rows = await (
         await tx.connection.execute(
@@ -111,9 +114,11 @@ async def reusable(
             SELECT k.key AS embedding_key, c.embedding
             FROM unnest(%(keys)s::bytea[]) AS k (key) CROSS JOIN LATERAL (
                 SELECT embedding FROM chunks
-                WHERE customer_id = %(customer_id)s AND embedding_key = k.key LIMIT 1) c
+                WHERE customer_id = %(customer_id)s AND embedding_key = k.key
+                  AND vector_dims(embedding) = %(dimensions)s
+                LIMIT 1) c
             """,
-            {"customer_id": customer_id, "keys": list(keys)},
+            {"customer_id": customer_id, "keys": list(keys), "dimensions": dimensions},
         )
     ).fetchall()
     return {

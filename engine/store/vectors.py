@@ -4,14 +4,17 @@ Exact for now: every live chunk of the RAG, or of the library, is scored. Vector
 L2-normalised, so the inner product is the cosine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector_async
 
 from engine.entries import EntryKind
+from engine.errors import ModelUnavailable
 from engine.models import CustomerId, Hit, Noun, ProfileId, RagId, SourceId
 from engine.store.database import Tx
 
@@ -38,43 +41,47 @@ async def search(
     limit: int,
     source_ids: Sequence[SourceId] = (),
 ) -> list[Hit]:
-    """The `limit` nearest live chunks, best first; `score` is the cosine cut to 0..1."""
+    """The `limit` nearest live chunks, best first; `score` is the cosine cut to 0..1.
+
+    Raises ModelUnavailable when the chunks have vectors of other dimensions.
+    """
     await register_vector_async(tx.connection)
-    return await tx.all(
-        Hit,
-        """
-        WITH nearest AS MATERIALIZED (
-            SELECT c.id, c.index_id, c.generation, c.ordinal, c.source_id,
-                   c.embedding <#> %(vector)s AS distance
-            FROM indexes i
-            JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-            JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
-            WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
-              AND i.generation_live IS NOT NULL
-              AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s))
-              AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
-                          AND customer_id = %(customer_id)s)
-            ORDER BY distance LIMIT %(limit)s
+    with _comparable(vector):
+        return await tx.all(
+            Hit,
+            """
+            WITH nearest AS MATERIALIZED (
+                SELECT c.id, c.index_id, c.generation, c.ordinal, c.source_id,
+                       c.embedding <#> %(vector)s AS distance
+                FROM indexes i
+                JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+                JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+                WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
+                  AND i.generation_live IS NOT NULL
+                  AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s))
+                  AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
+                              AND customer_id = %(customer_id)s)
+                ORDER BY distance LIMIT %(limit)s
+            )
+            SELECT n.id AS chunk_id, n.source_id, c.text,
+                   LEAST(GREATEST(-n.distance, 0), 1)::float8 AS score,
+                   (-n.distance)::float8 AS dense, c.start_offset AS start, c.end_offset AS "end",
+                   c.page, c.headings, s.name AS source_name, s.file_id, s.url
+            FROM nearest n
+            JOIN chunks c USING (index_id, generation, ordinal)
+            JOIN sources s ON s.id = n.source_id
+            ORDER BY n.distance, n.source_id, n.ordinal
+            """,
+            {
+                "customer_id": customer_id,
+                "rag_id": rag_id,
+                "profile_id": profile_id,
+                "vector": HalfVector(vector),
+                "limit": limit,
+                "any_source": not source_ids,
+                "source_ids": list(source_ids),
+            },
         )
-        SELECT n.id AS chunk_id, n.source_id, c.text,
-               LEAST(GREATEST(-n.distance, 0), 1)::float8 AS score,
-               (-n.distance)::float8 AS dense, c.start_offset AS start, c.end_offset AS "end",
-               c.page, c.headings, s.name AS source_name, s.file_id, s.url
-        FROM nearest n
-        JOIN chunks c USING (index_id, generation, ordinal)
-        JOIN sources s ON s.id = n.source_id
-        ORDER BY n.distance, n.source_id, n.ordinal
-        """,
-        {
-            "customer_id": customer_id,
-            "rag_id": rag_id,
-            "profile_id": profile_id,
-            "vector": HalfVector(vector),
-            "limit": limit,
-            "any_source": not source_ids,
-            "source_ids": list(source_ids),
-        },
-    )
 
 
 async def searchable(tx: Tx, *, profile_id: ProfileId) -> bool:
@@ -105,45 +112,47 @@ async def search_library(
     """The `limit` nearest sources, best first: each by its nearest live chunk.
 
     Over all RAGs of the customer that answer by `embedding_model`; rag indexes do not count. No
-    `kinds`: all of them.
+    `kinds`: all of them. Raises ModelUnavailable when chunks have vectors of other dimensions.
     """
     await register_vector_async(tx.connection)
-    return await tx.all(
-        SourceHit,
-        """
-        WITH scored AS MATERIALIZED (
-            SELECT c.index_id, c.generation, c.ordinal, c.source_id,
-                   c.embedding <#> %(vector)s AS distance
-            FROM rags r
-            JOIN profiles p ON p.id = r.profile_live AND p.embedding_model = %(embedding_model)s
-            JOIN indexes i ON i.profile_id = p.id AND i.generation_live IS NOT NULL
-            JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-            LEFT JOIN files f ON f.id = s.file_id
-            JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
-            WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
-              AND i.customer_id = %(customer_id)s
-              AND (%(any_kind)s OR CASE WHEN s.url IS NOT NULL THEN 'url'
-                                        WHEN f.written THEN 'text' ELSE 'file' END = ANY(%(kinds)s))
-        ), best AS (
-            SELECT DISTINCT ON (source_id) index_id, generation, ordinal, source_id, distance
-            FROM scored ORDER BY source_id, distance, ordinal
-        ), nearest AS (
-            SELECT index_id, generation, ordinal, source_id, distance
-            FROM best ORDER BY distance, source_id LIMIT %(limit)s
+    with _comparable(vector):
+        return await tx.all(
+            SourceHit,
+            """
+            WITH scored AS MATERIALIZED (
+                SELECT c.index_id, c.generation, c.ordinal, c.source_id,
+                       c.embedding <#> %(vector)s AS distance
+                FROM rags r
+                JOIN profiles p ON p.id = r.profile_live AND p.embedding_model = %(embedding_model)s
+                JOIN indexes i ON i.profile_id = p.id AND i.generation_live IS NOT NULL
+                JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+                LEFT JOIN files f ON f.id = s.file_id
+                JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+                WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
+                  AND i.customer_id = %(customer_id)s
+                  AND (%(any_kind)s
+                       OR CASE WHEN s.url IS NOT NULL THEN 'url'
+                               WHEN f.written THEN 'text' ELSE 'file' END = ANY(%(kinds)s))
+            ), best AS (
+                SELECT DISTINCT ON (source_id) index_id, generation, ordinal, source_id, distance
+                FROM scored ORDER BY source_id, distance, ordinal
+            ), nearest AS (
+                SELECT index_id, generation, ordinal, source_id, distance
+                FROM best ORDER BY distance, source_id LIMIT %(limit)s
+            )
+            SELECT n.source_id, c.text, (-n.distance)::float8 AS dense
+            FROM nearest n JOIN chunks c USING (index_id, generation, ordinal)
+            ORDER BY n.distance, n.source_id
+            """,
+            {
+                "customer_id": customer_id,
+                "embedding_model": embedding_model,
+                "vector": HalfVector(vector),
+                "any_kind": not kinds,
+                "kinds": [kind.value for kind in kinds],
+                "limit": limit,
+            },
         )
-        SELECT n.source_id, c.text, (-n.distance)::float8 AS dense
-        FROM nearest n JOIN chunks c USING (index_id, generation, ordinal)
-        ORDER BY n.distance, n.source_id
-        """,
-        {
-            "customer_id": customer_id,
-            "embedding_model": embedding_model,
-            "vector": HalfVector(vector),
-            "any_kind": not kinds,
-            "kinds": [kind.value for kind in kinds],
-            "limit": limit,
-        },
-    )
 
 
 async def library_models(tx: Tx, *, customer_id: CustomerId) -> list[str]:
@@ -162,3 +171,16 @@ async def library_models(tx: Tx, *, customer_id: CustomerId) -> list[str]:
         {"customer_id": customer_id},
     )
     return [row.embedding_model for row in rows]
+
+
+@contextmanager
+def _comparable(vector: NDArray[np.float32]) -> Iterator[None]:
+    """The database refuses to compare vectors of unlike dimensions: so it shows that another model
+    answers under the old name."""
+    try:
+        yield
+    except psycopg.errors.DataException as error:
+        raise ModelUnavailable(
+            f"The embedding model gives vectors of {len(vector)} dimensions, and some of what is"
+            " indexed has others: another model took its name. Refresh the sources."
+        ) from error

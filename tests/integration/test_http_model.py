@@ -411,6 +411,28 @@ async def test_only_one_call_is_the_probe(served, opened):
     assert len(served.requests) == 2
 
 
+async def test_while_the_probe_is_away_others_fail_at_once_even_without_a_free_place(
+    served, opened
+):
+    embedder = await opened(concurrency=1, timeout_s=2)
+    served.plan = [do.status(401), do.slow(1)]
+    await refusal(embedder)
+    await asyncio.sleep(QUICK.cooling_s + 0.05)
+    probe = asyncio.create_task(embedder.embed(["a text"]))
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    await refusal(embedder)
+    assert time.monotonic() - began < 0.5
+    assert (await probe).shape == (1, DIMENSIONS)
+
+
+@pytest.mark.parametrize("when", ["Tue, 01 Jan 99999999999 12:00:00 GMT", "1e999", "soon"])
+async def test_an_absurd_wait_is_no_wait(served, opened, when):
+    embedder = await opened()
+    served.plan = [do.status(503, Retry_After=when)]
+    assert (await embedder.embed(["a text"])).shape == (1, DIMENSIONS)
+
+
 async def test_a_probe_that_is_cancelled_leaves_its_place_to_another(served, opened):
     embedder = await opened()
     served.plan = [do.status(401), do.slow(5)]
@@ -471,6 +493,28 @@ async def test_models_opens_what_the_file_names(served, tmp_path, models_path):
     np.testing.assert_allclose(await embedder.embed_query("q"), vector_of("q"), atol=1e-6)
     assert embedder.spec.tokens_max == 128
     assert [request.texts for request in served.requests] == [[PROBE], ["q"]]
+    models.close()
+    await asyncio.sleep(0.01)
+
+
+async def test_while_a_model_is_opened_those_that_are_open_are_at_hand(
+    served, tmp_path, models_path
+):
+    spec_of(served, tmp_path)
+    path, key_path = tmp_path / "models.toml", tmp_path / "slow-key"
+    table = path.read_text()
+    slow = table.replace("[models.mine]", "[models.slow]") + '\napi_key_file = "slow-key"'
+    path.write_text(f"{table}\n{slow}")
+    os.mkfifo(key_path)  # reading it waits for a writer
+    settings = Settings(models_file=path, models_dir=models_path, embedding_model="mine")
+    models = Models(registry=Registry.from_settings(settings), settings=settings)
+    embedder = await models.open_default()
+    opening = asyncio.create_task(models.open("slow"))
+    await asyncio.sleep(0.2)
+    again = await asyncio.wait({asyncio.create_task(models.open_default())}, timeout=1)
+    await asyncio.to_thread(key_path.write_text, KEY)
+    await opening
+    assert [task.result() for task in again[0]] == [embedder]
     models.close()
     await asyncio.sleep(0.01)
 
@@ -559,7 +603,6 @@ async def test_a_rag_can_choose_a_model_of_the_file_and_waits_uncharged_while_it
         NewRag(
             name="shop",
             embedding_model="mine",
-            chunk_tokens=100,
             sources=NewSources(uploads=(upload,)),
         ),
     )
@@ -567,6 +610,7 @@ async def test_a_rag_can_choose_a_model_of_the_file_and_waits_uncharged_while_it
         while rag.counts.ready == 0 and rag.counts.error == 0:
             await asyncio.sleep(0.1)
             rag = await rags.get(customer.id, rag.id)
+    assert rag.chunk_tokens == 128, "what the model reads, not the 200 of other models"
     assert [(source.state, source.failure) for source in rag.sources] == [(State.READY, None)]
     search = Search(database=database, models=models, limits=native.limits)
     hits = await search.query(customer.id, rag.id, query=text, top_k=1)

@@ -131,6 +131,21 @@ class Shelf:
                 limit=limit,
             )
 
+    async def found_in(self, rag_id: RagId, vector: Vectors) -> list[SourceId]:
+        """As a query of the one RAG finds them."""
+        async with self.store.api.transaction(customer_id=self.customer_id) as tx:
+            profile = await rags.profile(tx, customer_id=self.customer_id, rag_id=rag_id)
+            assert profile is not None
+            hits = await vectors.search(
+                tx,
+                customer_id=self.customer_id,
+                rag_id=rag_id,
+                profile_id=profile.id,
+                vector=vector,
+                limit=10,
+            )
+        return [hit.source_id for hit in hits]
+
     async def found(self, vector: Vectors, **asked: Any) -> list[SourceId]:
         return [hit.source_id for hit in await self.nearest(vector, **asked)]
 
@@ -261,6 +276,31 @@ async def test_models_of_other_dimensions_live_side_by_side(shelf: Shelf) -> Non
     async with shelf.store.api.transaction(customer_id=shelf.customer_id) as tx:
         found = await vectors.library_models(tx, customer_id=shelf.customer_id)
     assert found == [MODEL, "b-model"]
+
+
+async def test_a_model_whose_dimensions_have_changed_is_unavailable_and_not_an_accident(
+    shelf: Shelf,
+) -> None:
+    rag_id = await shelf.rag()
+    await shelf.document(rag_id, ["before"], ONE[:1])
+    await shelf.document(rag_id, ["after"], np.eye(3, dtype=np.float32)[:1])
+    for vector in (ONE[0], np.eye(3, dtype=np.float32)[0]):
+        with pytest.raises(ModelUnavailable, match=f"gives vectors of {len(vector)} dimensions"):
+            await shelf.found(vector)
+        with pytest.raises(ModelUnavailable, match=f"gives vectors of {len(vector)} dimensions"):
+            await shelf.found_in(rag_id, vector)
+
+
+async def test_only_vectors_that_fit_the_model_are_used_again(shelf: Shelf) -> None:
+    rag_id = await shelf.rag()
+    await shelf.document(rag_id, ["same"], ONE[:1])
+    key = hashlib.sha256(b"same").digest()
+    for dimensions, keys in ((DIMENSIONS, [key]), (3, [])):
+        async with shelf.store.worker.transaction() as tx:
+            found = await chunks.reusable(
+                tx, customer_id=shelf.customer_id, keys=[key], dimensions=dimensions
+            )
+        assert list(found) == keys
 
 
 # The verb, with the real model ------------------------------------------------------------------

@@ -11,6 +11,12 @@ def settings(**variables: str) -> Settings:
     return Settings.from_env({PREFIX + name: value for name, value in variables.items()})
 
 
+@pytest.mark.parametrize("name", ["MODELS_DIR", "MODELS_FILE"])
+def test_a_path_that_is_set_but_empty_is_not_given(name):
+    settings = Settings.from_env({f"RAG_ENGINE_{name}": ""})
+    assert getattr(settings, name.lower()) is None
+
+
 def test_nothing_set_gives_the_defaults() -> None:
     assert settings() == Settings()
 

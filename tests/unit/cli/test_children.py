@@ -28,3 +28,15 @@ def test_the_log_of_the_start_before_is_kept_beside_a_new_one(tmp_path: Path) ->
     log.write_text("before")
     assert fresh_log(tmp_path / "logs", name="api").read_text() == ""
     assert (tmp_path / "logs" / "api.log.1").read_text() == "before"
+
+
+def test_a_child_has_the_access_keys_of_models_whatever_their_variables_are_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ENGINE_VLLM_KEY", "a key")
+    monkeypatch.setenv("RAG_ENGINE_MODELS_DIR_FILE", "/somewhere")
+    monkeypatch.setenv("RAG_ENGINE_MODELS_FILE", "/elsewhere")
+    environment = environment_of(Settings())
+    assert environment["RAG_ENGINE_VLLM_KEY"] == "a key"
+    assert "RAG_ENGINE_MODELS_DIR_FILE" not in environment
+    assert "RAG_ENGINE_MODELS_FILE" not in environment

@@ -90,6 +90,10 @@ def test_what_is_no_finite_number_is_refused(value):
         (429, b"", Kind.AGAIN),
         (500, b"oops", Kind.AGAIN),
         (500, b"input is too large to process", Kind.TOO_LONG),
+        (500, b"the input length exceeds the context length", Kind.TOO_LONG),
+        (500, b"context deadline exceeded", Kind.AGAIN),
+        (500, b"too many connections, at most 100", Kind.AGAIN),
+        (500, b"maximum retries exceeded", Kind.AGAIN),
         (503, b"too large", Kind.AGAIN),
         (599, b"", Kind.AGAIN),
     ],
@@ -122,13 +126,18 @@ NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
         ("Tue, 01 Jan 2030 11:00:00 GMT", 0),
         ("Tue, 01 Jan 2040 12:00:00 GMT", RETRY_AFTER_S_MAX),
         ("Tue, 99 Jan 2030 12:00:00 GMT", None),
+        ("Tue, 01 Jan 99999999999 12:00:00 GMT", None),
+        ("Tue, 01 Jan 2030 12:00:00 +99999999999999999999", None),
     ],
 )
 def test_a_wait_is_read_as_seconds_or_as_a_date_and_bounded(header, wait_s):
     assert seconds(header, now=NOW) == wait_s
 
 
-@given(st.text(max_size=40))
+date_parts = st.sampled_from(["Tue,", "01", "Jan", "2030", "12:00:00", "GMT", "+0000", "9" * 20])
+
+
+@given(st.text(max_size=40) | st.lists(date_parts, min_size=4).map(" ".join))
 def test_any_retry_after_is_a_bounded_wait_or_none(header):
     wait_s = seconds(header, now=NOW)
     assert wait_s is None or 0 <= wait_s <= RETRY_AFTER_S_MAX

@@ -79,3 +79,21 @@ def test_a_probe_without_a_verdict_leaves_its_place_to_the_next_call(breaker, cl
 def test_it_rests_for_as_long_as_it_is_told(breaker):
     breaker.failed(at_once=True, rest_s=7)
     assert rests_for(breaker) == 7
+
+
+def test_a_call_that_fails_late_does_not_shorten_the_rest(breaker):
+    breaker.failed(at_once=True, rest_s=300)
+    breaker.failed()
+    assert rests_for(breaker) == 300
+
+
+def test_who_only_looks_learns_that_it_rests_and_takes_no_place(breaker, clock):
+    breaker.look()
+    breaker.failed(at_once=True)
+    with pytest.raises(Resting):
+        breaker.look()
+    clock.now_s += 30
+    breaker.look()
+    assert breaker.admit() is True
+    with pytest.raises(Resting):
+        breaker.look()

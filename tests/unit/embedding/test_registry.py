@@ -58,3 +58,8 @@ def test_an_unknown_default_shows_when_it_is_read_and_not_before():
         _ = registry.default
     with pytest.raises(InvalidRequest):
         registry.public("e5_mistral_7b_instruct")
+
+
+def test_an_empty_path_of_the_models_file_is_none_as_compose_files_give_it():
+    settings = Settings.from_env({"RAG_ENGINE_MODELS_FILE": ""})
+    assert Registry.from_settings(settings).default.name == settings.embedding_model
