@@ -93,6 +93,9 @@ def _misplaced(message: str) -> InvalidRequest:
     fault = _FAULT.fullmatch(message)
     assert fault is not None
     place, issue = fault["place"] or "", fault["issue"].replace("`", "")
+    # For lenient clients null is the same as nothing at all.
+    if place and issue.endswith("got null"):
+        return refused(f"body{place}", "is required")
     if missing := _MISSING.fullmatch(fault["issue"]):
         return refused(f"body{place}.{missing['name']}", "is required")
     return refused(f"body{place}", issue[0].lower() + issue[1:])

@@ -23,6 +23,7 @@ from engine.models import Cursor
 LEGACY_PREFIX = "/v1.0"
 TOKEN_CHARACTERS_MAX = 512
 PLACE_CHARACTERS_MAX = 8_192
+LOGGED_CHARACTERS_MAX = 64  # of one segment of a path
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN = re.compile(r"(?P<micros>-?\d{1,18})?\.(?P<position>\d{1,18})", re.ASCII)
 _ZONE_LOST = re.compile(r" (\d\d:?\d\d)$", re.ASCII)
@@ -68,6 +69,15 @@ def token_of(*, headers: Mapping[str, str], path: str, accesskey: str | None) ->
     return accesskey or None if is_legacy(path) else None
 
 
+def without_tokens(path: str) -> str:
+    """A path as logs may show it: who reads them shall not open what signed links open.
+
+    By length, because a path may hold a token although no route takes it; ids are shorter.
+    """
+    parts = path.split("/")
+    return "/".join("…" if len(part) > LOGGED_CHARACTERS_MAX else part for part in parts)
+
+
 def is_legacy(path: str) -> bool:
     """Whether the path is one of the twins under the old prefix."""
     return path == LEGACY_PREFIX or path.startswith(LEGACY_PREFIX + "/")
@@ -82,11 +92,15 @@ def id_of(text: str, *, field: str) -> UUID:
 
 
 def known_id(text: str, *, unknown: NotFound) -> UUID:
-    """As `id_of`, for clients to whom an id that is none is one that nobody knows."""
+    """As `id_of`, for clients to whom an id that is none is one that nobody knows. Dashes belong to
+    an id, as in batches, where an id is the key of its answer."""
     try:
-        return id_of(text, field="id")
+        found = id_of(text, field="id")
     except InvalidRequest as error:
         raise unknown from error
+    if str(found) != text.lower():
+        raise unknown
+    return found
 
 
 def single(values: list[str], *, field: str) -> str | None:
@@ -136,13 +150,17 @@ def place_token(place: msgspec.Struct | None) -> str | None:
 
 
 def place_of(token: str, kind: type[P], *, field: str) -> P:
-    """What `place_token` was made of. Raises InvalidRequest."""
+    """What `place_token` was made of, and of nothing else: a place in another kind of list would
+    pass for the first of this one. Raises InvalidRequest."""
     try:
         if len(token) > PLACE_CHARACTERS_MAX:
             raise ValueError(token)
-        return msgspec.json.decode(urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=kind)
+        place = msgspec.json.decode(urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=kind)
+        if place_token(place) != token:
+            raise ValueError(token)
     except (ValueError, RecursionError) as error:
         raise refused(field, "must come from an earlier page") from error
+    return place
 
 
 def page_token(cursor: Cursor | None) -> str:

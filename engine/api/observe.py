@@ -10,7 +10,7 @@ from time import perf_counter
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from engine.api.edge import request_id, request_id_of
+from engine.api.edge import request_id, request_id_of, without_tokens
 from engine.logs import bind
 
 log = logging.getLogger("engine.api.access")
@@ -78,7 +78,7 @@ def _note(scope: HTTPScope, *, code: int, duration_s: float, meter: RequestMeter
         "request",
         extra={
             "method": method,
-            "path": scope["path"],
+            "path": without_tokens(scope["path"]),
             "code": code,
             "duration_ms": round(duration_s * 1000, 1),
         },

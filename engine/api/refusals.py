@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 
 from engine import errors
 from engine.api.call import HttpRequest
-from engine.api.edge import request_id
+from engine.api.edge import request_id, without_tokens
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,8 @@ class Refusals(Generic[R]):
 
     def on_unforeseen(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """The last handler."""
-        log.error("unforeseen error", extra={"path": request.scope["path"]}, exc_info=error)
+        path = without_tokens(request.scope["path"])
+        log.error("unforeseen error", extra={"path": path}, exc_info=error)
         message = f"Something went wrong inside. Report it with the request id {request_id.get()}."
         return self._answer(request, self._internal, message, None)
 

@@ -62,6 +62,8 @@ class DoorCall(Call):
 
     def model(self, value: str, *, field: str) -> str:
         """One of this vendor's own names."""
+        if not value:
+            raise refused(field, "is required")
         if value not in self.vendor.models:
             raise refused(field, f"must be one of {', '.join(self.vendor.models)}")
         return value

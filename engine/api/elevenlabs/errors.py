@@ -83,7 +83,8 @@ def _fault(detail: errors.Detail, *, place: str) -> wire.Fault:
     """In the form of the vendor's validation errors. Verbs name a field alone, the door says also
     where it stands."""
     steps = [int(number) if number else name for number, name in _STEP.findall(detail.field)]
-    is_placed = steps == ["body"] or (steps[0] in ("body", "query") and len(steps) > 1)
+    is_placed = steps == ["body"] or (len(steps) > 1 and steps[0] in ("body", "query"))
+    # A part of a form may have a name that leaves no step: then what is wrong is the whole body.
     loc = steps if is_placed else [place, *steps]
     kind = "missing" if detail.issue == "is required" else "value_error"
     return wire.Fault(loc=tuple(loc), msg=f"{loc[-1]} {detail.issue}", type=kind)

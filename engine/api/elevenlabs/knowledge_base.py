@@ -75,7 +75,8 @@ async def create_document(call: Call) -> wire.Added:
     texts, upload = await call.form_or_file("file")
     name, documents = texts.get("name") or None, call.verbs.documents
     if upload is None:
-        url = texts.get("url", "")
+        if not (url := texts.get("url")):
+            raise refused("body.file", "is required")
         entry = await documents.create_url(call.customer_id, url=url, name=name, folder_id=None)
     else:
         create = documents.create_file

@@ -11,9 +11,11 @@ from engine.api.body import (
     from_form,
     from_json,
     limited,
+    placed_json,
     read_limited,
     require_json,
 )
+from engine.api.elevenlabs.wire import IndexBatch, Update
 from engine.api.native.wire import NewRag, Query, RagUpdate
 from engine.errors import BodyTooLarge, Detail, InvalidRequest, TooManySources
 
@@ -226,3 +228,17 @@ async def test_a_body_that_stands_still_is_refused():
     with pytest.raises(InvalidRequest) as caught:
         await anext(arriving(receive, idle_s=0.01))
     assert caught.value.details[0].issue == "did not go on for 0.01 s"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"items": null}', "body.items"),
+        (b'{"items": [{"document_id": "a", "model": null}]}', "body.items[0].model"),
+    ],
+)
+def test_to_lenient_clients_null_for_what_is_required_is_missing(body: bytes, field: str):
+    with pytest.raises(InvalidRequest) as caught:
+        placed_json(body, IndexBatch)
+    assert caught.value.details == (Detail(field=field, issue="is required"),)
+    assert placed_json(b'{"name": null}', Update) == Update()

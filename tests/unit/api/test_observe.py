@@ -61,6 +61,15 @@ async def test_a_request_is_one_log_line_without_its_query(caplog):
     assert "re_secret" not in str(vars(record))
 
 
+async def test_a_token_in_a_path_is_not_logged_whatever_its_form(caplog):
+    caplog.set_level(logging.INFO, "engine.api.access")
+    for token in ("eyJhbGciOiJIUzI1NiJ9." + "a" * 60, "x" * 60_000, "a.b." + "c" * 80):
+        await run(answer, scope(f"/files/{token}/more"))
+    await run(answer, scope("/files/8c4d7e5a-0000-4000-8000-000000000000"))
+    told = [record.path for record in caplog.records]
+    assert told == ["/files/…/more"] * 3 + ["/files/8c4d7e5a-0000-4000-8000-000000000000"]
+
+
 async def test_requests_are_counted_by_route_and_code():
     meter = RequestMeter()
     await run(answer, scope(), meter=meter)

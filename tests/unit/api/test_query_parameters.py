@@ -1,3 +1,5 @@
+from uuid import UUID
+
 import pytest
 from litestar.datastructures import MultiDict
 
@@ -63,9 +65,14 @@ def test_a_cursor_that_is_none_is_refused(token):
     assert field_of(caught) == "query.cursor"
 
 
-def test_a_cursor_with_characters_that_no_database_takes_is_refused():
-    from uuid import UUID
+def test_a_cursor_of_another_kind_of_list_is_refused():
+    token = place_token(EntryCursor(group=0, key="a", id=UUID(int=1)))
+    with pytest.raises(InvalidRequest) as caught:
+        query(("cursor", token or "")).cursor(Cursor)
+    assert field_of(caught) == "query.cursor"
 
+
+def test_a_cursor_with_characters_that_no_database_takes_is_refused():
     token = place_token(EntryCursor(group=0, key="a\0b", id=UUID(int=1)))
     with pytest.raises(InvalidRequest):
         query(("cursor", token or "")).cursor(EntryCursor)

@@ -80,6 +80,11 @@ def test_unavailable_says_when_to_come_back():
         ("query.page_size", ["query", "page_size"]),
         ("name", ["body", "name"]),
         ("body", ["body"]),
+        ("body.x", ["body", "x"]),
+        # Names that a part of a form may have.
+        ("", ["body"]),
+        (".[]", ["body"]),
+        ("query", ["body", "query"]),
     ],
 )
 def test_a_fault_is_told_by_its_place(field, loc):
