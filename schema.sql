@@ -305,7 +305,8 @@ CREATE TABLE IF NOT EXISTS indexes (
     generation_live integer,                     -- the one that answers; NULL: none yet
     chunk_count     integer NOT NULL DEFAULT 0,  -- of the live generation
     retired         boolean NOT NULL DEFAULT false,  -- has chunks of older generations to remove
-    used_bytes      bigint NOT NULL DEFAULT 0,   -- under a public name: counts against the limit
+    used_bytes      bigint NOT NULL DEFAULT 0,   -- under a public name: counts against the limit;
+                                                 -- 0 once it has failed or was deleted
     failure         jsonb,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
@@ -319,6 +320,9 @@ CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.vectors.search
 CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
+-- store.ragindexes.used_bytes: read from this index alone, however many there are
+CREATE INDEX IF NOT EXISTS indexes_used ON indexes (customer_id, profile_id)
+    INCLUDE (id, used_bytes) WHERE used_bytes > 0;
 -- store.purge
 CREATE INDEX IF NOT EXISTS indexes_retired ON indexes (updated_at) WHERE retired;
 

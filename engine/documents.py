@@ -176,7 +176,9 @@ class Documents:
                 chunk_tokens=chunk_tokens,
                 chunk_overlap_tokens=min(self._settings.chunk_overlap_tokens, chunk_tokens - 1),
             )
-            if await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="share"):
+            if rag_id is not None and await rags.lock(
+                tx, customer_id=customer_id, rag_id=rag_id, strength="share"
+            ):
                 await rags.lock_adding(tx, rag_id=rag_id)
                 return rag_id
         raise RagNotFound("The knowledge base is being deleted at this moment: try again.")

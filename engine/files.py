@@ -16,7 +16,7 @@ from engine.errors import (
     StorageUnavailable,
 )
 from engine.formats import HEAD_BYTES
-from engine.models import Cursor, CustomerId, File, FileId, Page, RagId, SourceId, Upload
+from engine.models import Cursor, CustomerId, File, FileId, Page, RagId, Upload
 from engine.store import Database, Tx, blobs, files, rags, sources
 from engine.store.paging import to_page
 from engine.text import clean_line
@@ -137,8 +137,8 @@ class Files:
             users = await files.users(tx, customer_id=customer_id, file_id=file_id)
             if users and not force:
                 raise _in_use(len(users))
-            for rag_id, source_id in users:
-                await _remove(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            for rag_id in dict.fromkeys(rag_id for rag_id, _ in users):
+                await _remove_users(tx, customer_id=customer_id, rag_id=rag_id, file_id=file_id)
             await files.lock(tx, customer_id=customer_id, file_id=file_id)
             left = await files.users(tx, customer_id=customer_id, file_id=file_id)
             if left:
@@ -154,10 +154,14 @@ async def _found(tx: Tx, *, customer_id: CustomerId, file_id: FileId) -> File:
     return file
 
 
-async def _remove(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:
+async def _remove_users(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, file_id: FileId) -> None:
+    """The sources of one RAG that are made of the file. Looked for with the RAG locked: one that
+    was given another file meanwhile is no longer concerned."""
     if await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="update"):
+        users = await files.users(tx, customer_id=customer_id, file_id=file_id)
+        source_ids = [source_id for user_rag_id, source_id in users if user_rag_id == rag_id]
         await sources.mark_deleted(
-            tx, customer_id=customer_id, rag_id=rag_id, source_ids=[source_id]
+            tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids
         )
 
 

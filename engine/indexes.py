@@ -208,9 +208,11 @@ def _work(
 def _entry_id(document_id: str) -> UUID | None:
     """None for what cannot be an id: it is an unknown document like any other."""
     try:
-        return UUID(document_id)
+        entry_id = UUID(document_id)
     except ValueError:
         return None
+    # Without its dashes, or in the braces that UUID takes as well, it is no id anywhere else.
+    return entry_id if str(entry_id) == document_id.lower() else None
 
 
 def _of_folder(folder_id: UUID, *, model: str) -> RagIndex:

@@ -66,10 +66,10 @@ class Rags:
         model = new.embedding_model or self._registry.default.name
         chunk_tokens = new.chunk_tokens
         if chunk_tokens is None:
-            chunk_tokens = self._settings.chunk_tokens
+            chunk_tokens = min(self._settings.chunk_tokens, self._tokens_max(model))
         overlap = new.chunk_overlap_tokens
         if overlap is None:
-            overlap = min(self._settings.chunk_overlap_tokens, chunk_tokens - 1)
+            overlap = min(self._settings.chunk_overlap_tokens, max(chunk_tokens // 2, 0))
         details = self._text_issues(name=new.name, description=new.description)
         details += self._profile_issues(model=model, chunk_tokens=chunk_tokens, overlap=overlap)
         self._check_sources(new.sources, details=details)
@@ -256,6 +256,12 @@ class Rags:
         if description is not None and len(description) > limit:
             details.append(Detail(field="description", issue=f"at most {limit} characters"))
         return details
+
+    def _tokens_max(self, model: str) -> int:
+        try:
+            return self._registry.get(model).tokens_max
+        except InvalidRequest:  # told as an issue of its own
+            return CHUNK_TOKENS_MAX
 
     def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> Details:
         details: Details = []

@@ -136,13 +136,15 @@ class Crew:
         source_ids = [SourceId(c.id) for c in asked.values() if isinstance(c, ClaimedSource)]
         index_ids = [IndexId(c.id) for c in asked.values() if not isinstance(c, ClaimedSource)]
         kept: set[tuple[object, int]] = set()
-        if source_ids:
+        # A row a statement: whoever locks several rows in an order of his own would stand in a
+        # deadlock with a beat that keeps one of them while it waits for another.
+        for source_id in source_ids:
             kept |= await claims.renew_sources(
-                tx, worker_id=worker_id, ids=source_ids, lease_s=lease_s
+                tx, worker_id=worker_id, ids=[source_id], lease_s=lease_s
             )
-        if index_ids:
+        for index_id in index_ids:
             kept |= await claims.renew_indexes(
-                tx, worker_id=worker_id, ids=index_ids, lease_s=lease_s
+                tx, worker_id=worker_id, ids=[index_id], lease_s=lease_s
             )
         for task, claim in asked.items():
             held = self._tasks.get(task)

@@ -4,10 +4,21 @@
 row by its attempt. Zero rows anywhere mean Superseded. Lock order: rag, source, index.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from engine.errors import Superseded
-from engine.models import CustomerId, Failure, IndexId, ProfileId, RagId, Stage, WorkerId
+from engine.models import (
+    CustomerId,
+    Failure,
+    IndexId,
+    ProfileId,
+    RagId,
+    SourceId,
+    Stage,
+    WorkerId,
+)
 from engine.store import rags
 from engine.store.claims import ClaimedIndex, ClaimedSource
 from engine.store.database import Tx
@@ -175,14 +186,23 @@ async def fail(tx: Tx, *, claim: ClaimedSource, failure: Failure) -> None:
             },
         )
     )
-    # No text will come for indexes that wait for it.
+    await fail_waiting(tx, source_ids=[claim.id])
+
+
+async def fail_waiting(tx: Tx, *, source_ids: Sequence[SourceId]) -> None:
+    """No text will come for the indexes that wait for one of these sources.
+
+    The sources must have been written already: with them locked, no index can be added that sees
+    them as they were.
+    """
     await tx.run(
         """
-        UPDATE indexes SET state = 'error', retired = true, updated_at = clock_timestamp()
-        WHERE source_id = %(id)s AND state = 'pending' AND due_at IS NULL
+        UPDATE indexes SET state = 'error', retired = true, used_bytes = 0,
+                           updated_at = clock_timestamp()
+        WHERE source_id = ANY(%(source_ids)s) AND state = 'pending' AND due_at IS NULL
           AND generation_live IS NULL
         """,
-        {"id": claim.id},
+        {"source_ids": list(source_ids)},
     )
 
 

@@ -5,8 +5,8 @@ Every statement is bounded by `limit`, so that no transaction is long and no loc
 
 import msgspec
 
-from engine.models import CustomerId, Failure, FileId
-from engine.store import folders
+from engine.models import CustomerId, Failure, FileId, SourceId
+from engine.store import acquisition, folders
 from engine.store.database import Tx
 
 
@@ -24,8 +24,10 @@ async def alive(tx: Tx) -> None:
 
 
 async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
-    """Sources whose worker went silent are due again, alone; a death while alone is charged."""
-    return await tx.run(
+    """Sources whose worker went silent are due again, alone; a death while alone is charged, and
+    the last one ends what waits for their text."""
+    rows = await tx.all(
+        _Expired,
         """
         WITH expired AS (
             SELECT id FROM sources WHERE lease_until < now() AND lease_until IS NOT NULL
@@ -45,9 +47,12 @@ async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure
             failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
             updated_at = clock_timestamp()
         FROM verdict v WHERE s.id = v.id
+        RETURNING s.id, v.over
         """,
         _expiry(limit=limit, faults_max=faults_max, killed=killed),
     )
+    await acquisition.fail_waiting(tx, source_ids=[row.id for row in rows if row.over])
+    return len(rows)
 
 
 async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
@@ -77,7 +82,7 @@ async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure
         SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
             faults = faults + alone::int, due_at = CASE WHEN v.over THEN NULL ELSE now() END,
             state = CASE WHEN NOT v.over THEN 'pending' WHEN v.live THEN 'ready' ELSE 'error' END,
-            retired = retired OR v.over,
+            retired = retired OR v.over, used_bytes = CASE WHEN v.over THEN 0 ELSE used_bytes END,
             failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
             updated_at = clock_timestamp()
         FROM verdict v WHERE i.id = v.id
@@ -229,6 +234,11 @@ async def delete_files(tx: Tx, *, limit: int) -> int:
         """,
         {"ids": [row["id"] for row in rows]},
     )
+
+
+class _Expired(msgspec.Struct, frozen=True, kw_only=True):
+    id: SourceId
+    over: bool
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

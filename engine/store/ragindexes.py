@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from engine.config import Limits
-from engine.entries import OVER_LIMIT, IndexFacts, RagIndex, rag_index_progress, rag_index_status
+from engine.entries import (
+    OVER_LIMIT,
+    IndexFacts,
+    RagIndex,
+    RagIndexStatus,
+    rag_index_progress,
+    rag_index_status,
+)
 from engine.errors import DocumentTooSmall, RagLimitExceeded, Superseded
 from engine.models import CustomerId, IndexId, Noun, RagId, SourceId, State
 from engine.store import indexes
@@ -31,16 +38,22 @@ class RagIndexRow(IndexFacts, frozen=True, kw_only=True):
     source_id: SourceId
     model: str
     used_bytes: int
+    source_outdated: bool  # its newest text was not read from the content that it has now
 
     @property
     def may_work_now(self) -> bool:
         """Whether `retry` may help: any other failure stays until the text changes."""
+        if self.source_due or self.state not in (State.READY, State.ERROR):
+            return False
         if self.failure is not None:
             return self.failure.code == OVER_LIMIT
-        return self.state is State.ERROR and self.source_revision > 0
+        return self.source_revision > 0 and self.generation_live != self.source_revision
 
     def noun(self) -> RagIndex:
         status = rag_index_status(self)
+        if status is RagIndexStatus.SUCCEEDED and self.source_outdated:
+            # What was given in place of the content could not be read: this is of the old one.
+            status = RagIndexStatus.FAILED
         return RagIndex(
             id=self.id,
             model=self.model,
@@ -85,19 +98,27 @@ async def targets(tx: Tx, *, customer_id: CustomerId, ids: Sequence[UUID]) -> li
 async def of_sources(
     tx: Tx, *, customer_id: CustomerId, source_ids: Sequence[SourceId]
 ) -> list[RagIndexRow]:
-    """Every rag index of these live sources, in the order in which they were made."""
+    """Every rag index of these live sources, in the order in which they were made.
+
+    A source that answers although a refresh failed is not due: it is tried again, and may well stay
+    as it is. One whose content was replaced is due until it is read or given up.
+    """
     return await tx.all(
         RagIndexRow,
         """
         SELECT i.id, i.source_id, p.public_model AS model, i.used_bytes, i.state, i.attempt, i.done,
                i.total, i.generation_live, i.failure, s.state AS source_state,
                s.revision AS source_revision,
-               (s.due_at IS NOT NULL OR s.lease_until IS NOT NULL) AND NOT s.refresh_failed
-                   AS source_due
+               (s.due_at IS NOT NULL OR s.lease_until IS NOT NULL)
+                   AND NOT (s.refresh_failed AND NOT o.outdated) AS source_due,
+               o.outdated AS source_outdated
         FROM sources s
         JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
         JOIN indexes i ON i.source_id = s.id
         JOIN profiles p ON p.id = i.profile_id AND p.public_model IS NOT NULL
+        LEFT JOIN files f ON f.id = COALESCE(s.edit_id, s.file_id)
+        LEFT JOIN documents d ON d.source_id = s.id AND d.revision = s.revision
+        CROSS JOIN LATERAL (SELECT COALESCE(d.original_sha256 <> f.sha256, false) AS outdated) o
         WHERE s.customer_id = %(customer_id)s AND s.id = ANY(%(source_ids)s)
           AND s.deleted_at IS NULL
         ORDER BY i.created_at, p.public_model, i.id
@@ -192,22 +213,28 @@ async def _insert_profiles(tx: Tx, *, customer_id: CustomerId, pairs: Sequence[P
 async def retry(tx: Tx, *, customer_id: CustomerId, ids: Sequence[IndexId], bytes_max: int) -> int:
     """Make failed indexes due again whose failure may have passed; returns how many.
 
-    Over the limit, when there is room now; and one that waited for a text which never came while
-    an older text is there. Any other failure stays until the text changes. The RAGs and sources
-    must be locked.
+    Over the limit, when there is room now; and one that waited for a text which never came, or
+    was stopped for its sake, while an older text is there that it does not answer with. Any other
+    failure stays until the text changes. The RAGs and sources must be locked; rows are locked in
+    the order of their ids, so that two callers never wait for each other.
     """
     used = await used_bytes(tx, customer_id=customer_id)
     return await tx.run(
         """
+        WITH chosen AS MATERIALIZED (
+            SELECT id FROM indexes WHERE id = ANY(%(ids)s) AND customer_id = %(customer_id)s
+            ORDER BY id FOR NO KEY UPDATE
+        )
         UPDATE indexes i
         SET state = 'pending', due_at = now(), generation = s.revision, done = 0, total = 0,
             faults = 0, failure = NULL, updated_at = clock_timestamp()
-        FROM sources s
-        WHERE i.id = ANY(%(ids)s) AND i.customer_id = %(customer_id)s AND s.id = i.source_id
+        FROM chosen, sources s
+        WHERE i.id = chosen.id AND s.id = i.source_id AND s.customer_id = %(customer_id)s
           AND s.deleted_at IS NULL AND s.revision > 0
           AND i.state IN ('ready', 'error') AND i.due_at IS NULL AND i.lease_until IS NULL
-          AND (i.failure ->> 'code' = %(over_limit)s OR (i.state = 'error' AND i.failure IS NULL))
-          AND GREATEST(s.original_bytes, 1) <= %(room)s
+          AND CASE WHEN i.failure IS NULL THEN i.generation_live IS DISTINCT FROM s.revision
+                   ELSE i.failure ->> 'code' = %(over_limit)s
+                        AND GREATEST(s.original_bytes, 1) <= %(room)s END
         """,
         {
             "customer_id": customer_id,
@@ -226,17 +253,21 @@ class _Used(Noun, frozen=True, kw_only=True):
 async def used_bytes(
     tx: Tx, *, customer_id: CustomerId, without: IndexId | None = None
 ) -> dict[str, int]:
-    """What counts against the customer's limit, by public model name; `without` one index."""
+    """What counts against the customer's limit, by public model name; `without` one index.
+
+    An index that failed or was deleted counts nothing of its own, so that no other row is read.
+    """
     rows = await tx.all(
         _Used,
         """
-        SELECT p.public_model AS model, sum(i.used_bytes)::bigint AS used_bytes
+        SELECT p.public_model AS model, sum(u.used_bytes)::bigint AS used_bytes
         FROM rags r
         JOIN profiles p ON p.rag_id = r.id AND p.public_model IS NOT NULL
-        JOIN indexes i ON i.profile_id = p.id AND i.used_bytes > 0 AND i.state <> 'error'
-        JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-        WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
-          AND i.id IS DISTINCT FROM %(without)s
+        CROSS JOIN LATERAL (
+            SELECT sum(i.used_bytes) AS used_bytes FROM indexes i
+            WHERE i.customer_id = %(customer_id)s AND i.profile_id = p.id AND i.used_bytes > 0
+              AND i.id IS DISTINCT FROM %(without)s) u
+        WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL AND u.used_bytes > 0
         GROUP BY p.public_model ORDER BY p.public_model
         """,
         {"customer_id": customer_id, "without": without},

@@ -273,7 +273,7 @@ async def mark_deleted(
     )
     await tx.run(
         """
-        UPDATE indexes SET due_at = NULL, lease_until = NULL, attempt = attempt + 1
+        UPDATE indexes SET due_at = NULL, lease_until = NULL, attempt = attempt + 1, used_bytes = 0
         WHERE customer_id = %(customer_id)s AND source_id = ANY(%(source_ids)s)
         """,
         params,
@@ -297,9 +297,9 @@ async def refresh(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: 
                            attempt = attempt + 1, faults = 0, alone = false, stage = NULL,
                            failure = NULL, refresh_failed = false, updated_at = clock_timestamp(),
                            edit_id = NULL,
-                           original_bytes = CASE WHEN edit_id IS NULL THEN original_bytes ELSE
-                               COALESCE((SELECT f.file_bytes FROM files f WHERE f.id = file_id), 0)
-                           END
+                           original_bytes = CASE WHEN edit_id IS NULL OR file_id IS NULL
+                               THEN original_bytes
+                               ELSE (SELECT f.file_bytes FROM files f WHERE f.id = file_id) END
         WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s AND id = %(source_id)s
           AND deleted_at IS NULL
         """,

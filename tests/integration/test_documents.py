@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from fix_store import Store
+from fix_store import FINAL, Store
 
+from engine import edits
 from engine.blobs import Blobs
 from engine.config import Settings
 from engine.documents import DEFAULT_RAG_NAME, Documents
@@ -37,7 +38,7 @@ from engine.models import (
     Upload,
 )
 from engine.rags import Rags
-from engine.store import folders, purge, rags, sources, tallies
+from engine.store import acquisition, folders, purge, rags, sources, tallies
 
 pytestmark = pytest.mark.anyio
 
@@ -427,6 +428,21 @@ async def test_a_refresh_of_an_edited_page_fetches_it_again(desk: Desk) -> None:
     assert (claim.file_id, claim.url) == (None, PAGE)
 
 
+async def test_an_edited_page_has_the_size_of_its_text_until_it_is_fetched_again(
+    desk: Desk,
+) -> None:
+    source_id = await desk.url()
+    await desk.documents.update(desk.customer_id, source_id, name=None, content="an edit")
+    await desk.ingested(source_id, text="an edit")
+    await desk.store.execute("UPDATE sources SET original_bytes = 7")
+
+    refreshed = await desk.documents.refresh(desk.customer_id, source_id)
+    assert (refreshed.entry.byte_count, refreshed.text) == (7, "an edit")
+
+    await desk.store.do(acquisition.fail, claim=await desk.store.claimed_source(), failure=FINAL)
+    assert (await desk.row(source_id))["original_bytes"] == 7
+
+
 async def test_a_worker_that_reads_the_old_content_is_fenced_off(desk: Desk) -> None:
     source_id = await desk.text("old words")
     claim = await desk.store.claimed_source()
@@ -546,6 +562,33 @@ async def test_the_file_of_an_edit_is_in_use(desk: Desk) -> None:
         await desk.files.delete(desk.customer_id, edit_id, force=False)
     await desk.files.delete(desk.customer_id, edit_id, force=True)
     assert (await desk.row(source_id))["deleted_at"] is not None
+
+
+async def test_a_forced_deletion_of_a_file_spares_what_was_made_of_another_file_meanwhile(
+    desk: Desk,
+) -> None:
+    source_id = await desk.file(b"the old words")
+    row = await desk.row(source_id)
+    keys = {"customer_id": desk.customer_id, "rag_id": row["rag_id"], "source_id": source_id}
+    upload = await desk.upload(b"the new words")
+    async with desk.store.worker.transaction() as tx:
+        assert await rags.lock(
+            tx, customer_id=desk.customer_id, rag_id=row["rag_id"], strength="share"
+        )
+        file_id = await edits.keep_file(
+            tx, customer_id=desk.customer_id, upload=upload, is_text=False
+        )
+        await sources.replace(tx, **keys, file_id=file_id, original_bytes=upload.file_bytes)
+        deleting = asyncio.create_task(
+            desk.files.delete(desk.customer_id, FileId(row["file_id"]), force=True)
+        )
+        await asyncio.sleep(0.2)
+        assert not deleting.done()
+    await deleting
+
+    left = await desk.row(source_id)
+    assert (left["deleted_at"], left["file_id"]) == (None, file_id)
+    assert (await desk.file_row(row["file_id"]))["deleted_at"] is not None
 
 
 async def test_a_source_that_is_added_natively_has_the_size_of_its_file(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 import redis
-from fix_store import Store
+from fix_store import PASSING, Store
 
 from engine import jobs
 from engine.addresses import AllowList
@@ -24,7 +24,7 @@ from engine.indexes import Indexes
 from engine.jobs import Bell
 from engine.models import CustomerId, IndexId, NewRag, NewSources, RagId, SourceId, WorkerId
 from engine.rags import Rags
-from engine.store import Database, Tx, indexes, sources
+from engine.store import Database, Tx, acquisition, files, indexes, sources
 from workers.extract.extractor import Extractor
 from workers.fetch import Fetcher
 from workers.ingest import Conductor, Held
@@ -101,6 +101,12 @@ class House:
             registry=self.registry,
             limits=settings.limits,
         )
+        self.files = Files(
+            database=store.api,
+            blobs=Blobs(settings.blobs_url),
+            limits=settings.limits,
+            spool_dir=settings.data_dir / "spool",
+        )
         self.extractor = Extractor()
         self.models = Models(registry=self.registry, settings=settings)
         self.conductor = self.worker()
@@ -128,14 +134,8 @@ class House:
 
     async def upload(self, *texts: str) -> list[SourceId]:
         """One RAG with a document of each text, not worked on yet; in the order given."""
-        files = Files(
-            database=self.store.api,
-            blobs=Blobs(self.settings.blobs_url),
-            limits=self.settings.limits,
-            spool_dir=self.settings.data_dir / "spool",
-        )
         uploads = [
-            await files.receive(
+            await self.files.receive(
                 self.customer_id, pieces(each.encode()), filename="a.txt", media_type="text/plain"
             )
             for each in texts
@@ -149,6 +149,25 @@ class House:
         new = NewRag(name="shop", sources=NewSources(uploads=tuple(uploads)))
         rag = await verbs.create(self.customer_id, new)
         return [source.id for source in rag.sources]
+
+    async def replace(self, source_id: SourceId, *, data: bytes) -> None:
+        """Another file in place of the document's own."""
+        upload = await self.files.receive(
+            self.customer_id, pieces(data), filename="b.pdf", media_type="application/pdf"
+        )
+        row = await self.store.source_row(source_id)
+        async with self.store.api.transaction(customer_id=self.customer_id) as tx:
+            file = await files.insert(
+                tx, customer_id=self.customer_id, upload=upload, type="rag", kept=False
+            )
+            await sources.replace(
+                tx,
+                customer_id=self.customer_id,
+                rag_id=RagId(row["rag_id"]),
+                source_id=source_id,
+                file_id=file.id,
+                original_bytes=upload.file_bytes,
+            )
 
     async def rows(self, count: int) -> list[SourceId]:
         """Documents that no worker has seen, by rows alone."""
@@ -475,6 +494,47 @@ async def test_after_an_update_an_index_ends_with_the_new_text_only(house: House
     new = await house.chunk_texts(again.id)
     assert "warehouse 100" in new[0]
     assert not any("warehouse 0" in each or "warehouse 1 " in each for each in new)
+
+
+async def test_an_index_does_not_succeed_with_the_old_text_of_a_file_that_was_replaced(
+    house: House,
+) -> None:
+    source_id = (await house.upload(text(2)))[0]
+    await house.work()
+    await house.compute(source_id)
+    await house.work()
+    assert (await house.compute(source_id)).status is RagIndexStatus.SUCCEEDED
+
+    await house.replace(source_id, data=b"%PDF-1.7 and then nothing that is a PDF")
+    await house.work()
+
+    row = await house.store.source_row(source_id)
+    assert (row["state"], row["refresh_failed"]) == ("ready", True)
+    index = await house.compute(source_id)
+    assert (index.status, index.progress) == (RagIndexStatus.FAILED, 0.0)
+    assert await house.chunk_texts(index.id)  # which go on answering
+
+    await house.replace(source_id, data=text(2, first=100).encode())
+    await house.work()
+
+    assert (await house.compute(source_id)).status is RagIndexStatus.SUCCEEDED
+
+
+async def test_an_index_of_a_replaced_file_is_processing_until_its_last_try(
+    house: House,
+) -> None:
+    source_id = (await house.upload(text(2)))[0]
+    await house.work()
+    await house.compute(source_id)
+    await house.work()
+    await house.replace(source_id, data=text(2, first=100).encode())
+
+    claim = await house.store.claimed_source()
+    await house.store.do(acquisition.postpone, claim=claim, delay_s=0.0, failure=PASSING)
+
+    assert (await house.compute(source_id)).status is RagIndexStatus.PROCESSING
+    await house.work()
+    assert (await house.compute(source_id)).status is RagIndexStatus.SUCCEEDED
 
 
 async def test_a_short_text_gets_no_index_and_its_document_stays_ready(house: House) -> None:

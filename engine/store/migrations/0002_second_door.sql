@@ -46,6 +46,8 @@ CREATE INDEX sources_by_customer ON sources (customer_id, created_at, position)
     WHERE deleted_at IS NULL;
 
 ALTER TABLE indexes ADD COLUMN used_bytes bigint NOT NULL DEFAULT 0;
+CREATE INDEX indexes_used ON indexes (customer_id, profile_id) INCLUDE (id, used_bytes)
+    WHERE used_bytes > 0;
 
 ALTER TABLE folders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE folders FORCE ROW LEVEL SECURITY;

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import psycopg
 import pytest
 from fix_store import FINAL, KILLED, LEASE_S, PASSING, Store, document
 
@@ -15,7 +16,16 @@ from engine.config import Limits
 from engine.entries import OVER_LIMIT, RagIndexStatus
 from engine.errors import DocumentTooSmall, RagLimitExceeded, Superseded
 from engine.models import CustomerId, Failure, IndexId, RagId, SourceId, WorkerId
-from engine.store import acquisition, documents, indexes, purge, ragindexes, rags, sources
+from engine.store import (
+    Tx,
+    acquisition,
+    documents,
+    indexes,
+    purge,
+    ragindexes,
+    rags,
+    sources,
+)
 from engine.store.claims import ClaimedIndex, ClaimedSource
 from engine.store.ragindexes import Pair, PublicModel, RagIndexRow
 
@@ -221,6 +231,37 @@ async def test_an_index_that_failed_with_its_document_comes_back_with_it(
     await store.ingest(text=LONG)
     await scene.build(source_id)
 
+    assert await scene.status(source_id) is RagIndexStatus.SUCCEEDED
+
+
+async def test_an_index_of_a_document_that_kills_its_worker_fails_with_it(
+    scene: Scene, store: Store
+) -> None:
+    source_id = await scene.source()
+    await scene.ask(source_id)
+    await store.claimed_source()
+    await store.execute("UPDATE sources SET alone = true WHERE lease_until IS NOT NULL")
+    await store.expire(table="sources")
+
+    await store.do(purge.expire_sources, limit=10, faults_max=1, killed=KILLED)
+
+    assert (await store.source_row(source_id))["state"] == "error"
+    assert await scene.status(source_id) is RagIndexStatus.FAILED
+
+
+async def test_an_index_goes_on_waiting_for_a_document_whose_worker_died_once(
+    scene: Scene, store: Store
+) -> None:
+    source_id = await scene.source()
+    await scene.ask(source_id)
+    await store.claimed_source()
+    await store.expire(table="sources")
+
+    await store.do(purge.expire_sources, limit=10, faults_max=3, killed=KILLED)
+
+    assert await scene.status(source_id) is RagIndexStatus.CREATED
+    await store.ingest(text=LONG)
+    await scene.build(source_id)
     assert await scene.status(source_id) is RagIndexStatus.SUCCEEDED
 
 
@@ -479,6 +520,74 @@ async def test_an_index_that_fails_on_a_new_text_counts_nothing_although_the_old
     assert await scene.used() == {}
 
 
+async def test_an_index_whose_worker_dies_of_a_new_text_counts_nothing_although_the_old_one_answers(
+    scene: Scene, store: Store
+) -> None:
+    source_id = await scene.ready(original_bytes=600)
+    await scene.ask(source_id)
+    await scene.build(source_id)
+    await scene.refresh(source_id)
+    await store.ingest(text=LONG + "deadly")
+    await scene.admit(await scene.claimed(source_id))
+    await store.execute("UPDATE indexes SET alone = true WHERE lease_until IS NOT NULL")
+    await store.expire(table="indexes")
+
+    await store.do(purge.expire_indexes, limit=10, faults_max=1, killed=KILLED)
+
+    assert (await scene.row(source_id))["generation_live"] == 1
+    assert await scene.status(source_id) is RagIndexStatus.FAILED
+    assert await scene.used() == {}
+
+
+async def test_what_counts_is_read_from_one_index_alone_however_many_documents_there_are(
+    scene: Scene, store: Store, admin_database_url: str
+) -> None:
+    await scene.ask(await scene.ready())
+    await store.execute(
+        """
+        WITH made AS (
+            INSERT INTO sources (customer_id, rag_id, url, name, state, due_at, revision)
+            SELECT %(customer_id)s, %(rag_id)s, 'https://example.org/' || n, '', 'ready', NULL, 1
+            FROM generate_series(1, 20000) n RETURNING id
+        )
+        INSERT INTO indexes (customer_id, rag_id, source_id, profile_id, state, generation,
+                             generation_live, used_bytes)
+        SELECT %(customer_id)s, %(rag_id)s, made.id, p.id, 'ready', 1, 1,
+               CASE WHEN p.public_model IS NULL THEN 0 ELSE 10 END
+        FROM made JOIN profiles p ON p.rag_id = %(rag_id)s
+        """,
+        customer_id=scene.customer_id,
+        rag_id=scene.rag_id,
+    )
+    with psycopg.connect(admin_database_url, autocommit=True) as admin:
+        admin.execute("VACUUM ANALYZE")
+
+    async with store.api.transaction(customer_id=scene.customer_id) as tx:
+        watched = Watched(tx.connection)
+        used = await ragindexes.used_bytes(
+            Tx(watched),  # type: ignore[arg-type]
+            customer_id=scene.customer_id,
+        )
+
+    assert used == {E5.name: 200_000}
+    (plan,) = watched.plans
+    assert "Index Only Scan using indexes_used" in plan, plan
+    assert "sources" not in plan, plan
+
+
+class Watched:
+    """A connection that asks for the plan of what it is told to run, and runs it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.plans: list[str] = []
+
+    async def execute(self, query: Any, params: Any = None) -> Any:
+        rows = await (await self.connection.execute("EXPLAIN " + query, params)).fetchall()
+        self.plans.append("\n".join(row["QUERY PLAN"] for row in rows))
+        return await self.connection.execute(query, params)
+
+
 # Tried again -------------------------------------------------------------------------------------
 
 
@@ -539,6 +648,36 @@ async def test_an_index_whose_new_text_never_came_is_tried_on_the_old_one(
     await scene.build(source_id)
 
     assert await scene.status(source_id) is RagIndexStatus.SUCCEEDED
+
+
+async def test_an_index_that_was_stopped_on_its_way_to_a_new_text_is_tried_on_it_again(
+    scene: Scene, store: Store
+) -> None:
+    source_id = await scene.ready()
+    await scene.ask(source_id)
+    await scene.build(source_id)
+    await scene.refresh(source_id)
+    await store.ingest(text=LONG + "new")
+    await scene.refresh(source_id)  # while it waits for a worker
+    await store.do(acquisition.fail, claim=await store.claimed_source(), failure=FINAL)
+    assert await scene.status(source_id) is RagIndexStatus.FAILED
+    assert (await scene.rows(source_id))[0].may_work_now
+
+    assert await retried(scene, bytes_max=1_000) == 1
+    await scene.build(source_id)
+
+    assert await scene.status(source_id) is RagIndexStatus.SUCCEEDED
+    assert (await scene.row(source_id))["generation_live"] == 2
+
+
+async def test_an_index_that_answers_with_the_newest_text_is_not_tried_again(
+    scene: Scene, store: Store
+) -> None:
+    source_id = await scene.ready()
+    await scene.ask(source_id)
+    await scene.build(source_id)
+
+    assert await retried(scene, bytes_max=1_000) == 0
 
 
 # How it goes -------------------------------------------------------------------------------------
