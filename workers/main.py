@@ -148,9 +148,21 @@ async def _listen(crew: Crew, *, settings: Settings) -> None:
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("bells are away, polling", extra={"cause": str(error)})
         finally:
-            with contextlib.suppress(RedisError, OSError):
-                await worker.close()
+            await _close(worker)
         await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _close(worker: Worker) -> None:
+    """End what is left of an arq worker, whatever its own jobs were cancelled for."""
+    try:
+        await worker.close()
+    except (RedisError, OSError):
+        pass
+    except asyncio.CancelledError:
+        # It passes on how its jobs ended; only where this very task is to stop is it meant for us.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
 
 
 async def _watch_parent(stopped: asyncio.Event) -> None:
