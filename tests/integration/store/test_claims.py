@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
@@ -325,5 +326,6 @@ async def test_a_claim_among_100_000_due_rows_of_1_000_customers_reads_indexes_o
         assert f"using {due}" in plan, plan
         assert f"using {leased}" in plan, plan
         assert "LockRows (actual rows=1.00 loops=1)" in plan, plan
-        # Nobody runs anything yet, so the walk may end after a handful of customers.
-        assert "Recursive Union (actual rows=5.00 loops=1)" in plan, plan
+        # Hardly anybody runs anything, so the walk may end after a handful of customers: four that
+        # are free, where it begins, and perhaps the one whom the claim before this has served.
+        assert re.search(r"Recursive Union \(actual rows=[56]\.00 loops=1\)", plan), plan
