@@ -75,6 +75,19 @@ CREATE INDEX IF NOT EXISTS accesskeys_by_hash ON accesskeys (token_hash);
 -- store.accesskeys.page
 CREATE INDEX IF NOT EXISTS accesskeys_by_customer ON accesskeys (customer_id, created_at, position);
 
+-- The first answer to each request that came with an Idempotency-Key: made in the transaction that
+-- did what was asked, so that both are there or none. Of the key only its SHA-256 is kept.
+CREATE TABLE IF NOT EXISTS idempotency_keys (
+    customer_id  uuid NOT NULL REFERENCES customers (id),
+    key_hash     bytea NOT NULL,
+    request_hash bytea NOT NULL,
+    answer       bytea NOT NULL DEFAULT '',
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (customer_id, key_hash)
+);
+-- store.idempotency.forget
+CREATE INDEX IF NOT EXISTS idempotency_keys_by_age ON idempotency_keys (created_at);
+
 
 -- Bytes ------------------------------------------------------------------------------------------
 
@@ -89,6 +102,8 @@ CREATE TABLE IF NOT EXISTS blobs (
 );
 -- store.blobs.unused
 CREATE INDEX IF NOT EXISTS blobs_by_touched ON blobs (touched_at);
+-- store.quotas.stored_bytes, an index-only scan
+CREATE INDEX IF NOT EXISTS blobs_by_customer ON blobs (customer_id) INCLUDE (file_bytes);
 
 -- An upload, or a text that was sent as one. `kept`: made by its own POST, stays until its own
 -- DELETE; the others go with their last source.
@@ -377,8 +392,9 @@ DECLARE
     name text;
     whose text := '(SELECT NULLIF(current_setting(''rag_engine.customer_id'', true), '''')::uuid)';
 BEGIN
-    FOREACH name IN ARRAY ARRAY['customers', 'accesskeys', 'blobs', 'files', 'rags', 'profiles',
-                                'folders', 'sources', 'documents', 'indexes', 'chunks'] LOOP
+    FOREACH name IN ARRAY ARRAY['customers', 'accesskeys', 'idempotency_keys', 'blobs', 'files',
+                                'rags', 'profiles', 'folders', 'sources', 'documents', 'indexes',
+                                'chunks'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('DROP POLICY IF EXISTS own_rows ON %I', name);
@@ -390,12 +406,31 @@ BEGIN
 END
 $$;
 
+-- Foreign keys do not ask whose the row is that they point to: of what requests name, the API's
+-- rows hang on rows of the same customer only. (Profiles and indexes are made from rows that were
+-- read under these policies, partly in the statement that makes their parents; and a policy cannot
+-- ask its own table for a folder's parent.)
+DROP POLICY IF EXISTS own_parents ON sources;
+CREATE POLICY own_parents ON sources AS RESTRICTIVE TO rag_api USING (true) WITH CHECK (
+    EXISTS (SELECT FROM rags r WHERE r.id = rag_id)
+    AND (file_id IS NULL OR EXISTS (SELECT FROM files f WHERE f.id = file_id))
+    AND (edit_id IS NULL OR EXISTS (SELECT FROM files f WHERE f.id = edit_id))
+    AND (folder_id IS NULL OR EXISTS (SELECT FROM folders f WHERE f.id = folder_id)));
+
 -- Before a caller is known there is only a key: its hash opens just its own row.
 DROP POLICY IF EXISTS presented_key ON accesskeys;
 CREATE POLICY presented_key ON accesskeys FOR SELECT TO rag_api
     USING (token_hash = (SELECT decode(NULLIF(current_setting('rag_engine.token_hash', true), ''), 'hex')));
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, blobs, files, rags, profiles, folders, sources,
-    indexes TO rag_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, idempotency_keys, blobs, files, rags, profiles,
+    folders, sources, indexes TO rag_api;
 GRANT SELECT ON schema_versions, signing_keys, customers, documents, chunks TO rag_api;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rag_worker, rag_operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rag_operator;
+-- A worker opens what strangers send. It makes no customer and no key, reads no hash of one and
+-- nothing that links are signed with; of what closed customers leave it removes everything.
+GRANT SELECT, INSERT, UPDATE, DELETE ON blobs, files, rags, profiles, folders, sources, documents,
+    indexes, chunks, workers TO rag_worker;
+GRANT SELECT ON schema_versions TO rag_worker;
+GRANT SELECT, DELETE ON customers TO rag_worker;
+GRANT SELECT (customer_id), DELETE ON accesskeys TO rag_worker;
+GRANT SELECT, UPDATE (created_at), DELETE ON idempotency_keys TO rag_worker;

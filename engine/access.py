@@ -15,6 +15,7 @@ from engine.errors import (
     InvalidCredentials,
     InvalidRequest,
 )
+from engine.idempotency import Keep
 from engine.models import AccessKey, AccessKeyId, Cursor, Customer, CustomerId, Noun, Page, Usage
 from engine.store import Database, accesskeys, customers, purge
 from engine.store.paging import to_page
@@ -135,12 +136,19 @@ class Access:
         return to_page(rows, page_size=page_size)
 
     async def create_key(
-        self, customer_id: CustomerId, *, name: str, expire_s: int | None
+        self,
+        customer_id: CustomerId,
+        *,
+        name: str,
+        expire_s: int | None,
+        keep: Keep[AccessKey] | None = None,
     ) -> tuple[AccessKey, str]:
-        """A new key and its token, which is shown this once."""
+        """A new key and its token, which is shown this once: it is no part of what is kept."""
         _check_key(name, expire_s=expire_s)
         token = new_token()
         async with self._database.transaction(customer_id=customer_id) as tx:
+            if keep:
+                await keep.begin(tx)
             key = await accesskeys.insert(
                 tx,
                 customer_id=customer_id,
@@ -149,6 +157,8 @@ class Access:
                 token_hash=token_hash(token),
                 expire_s=expire_s,
             )
+            if keep:
+                await keep.end(tx, key)
         return key, token
 
     async def delete_key(self, customer_id: CustomerId, key_id: AccessKeyId) -> AccessKey:
@@ -196,6 +206,13 @@ class Operator:
     async def remaining(self, customer_id: CustomerId) -> Receipt:
         async with self._database.transaction() as tx:
             return await purge.count(tx, customer_id=customer_id)
+
+    async def finish_customer(self, customer_id: CustomerId) -> Receipt:
+        """As `remaining`; a closed customer that has nothing left goes at once, with its name,
+        and not only when the sweep tidies up."""
+        async with self._database.transaction() as tx:
+            await customers.delete_empty(tx, customer_id=customer_id)
+        return await self.remaining(customer_id)
 
 
 def _customer_named(token: str, *, rules: JwtRules) -> CustomerId:

@@ -5,9 +5,14 @@ upload and purge hold the same row while they put and delete.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,13 +41,21 @@ class Blobs:
         self._folder = _folder(url)
 
     async def put(
-        self, path: Path, *, customer_id: CustomerId, sha256: bytes, file_bytes: int
+        self,
+        path: Path,
+        *,
+        customer_id: CustomerId,
+        sha256: bytes,
+        file_bytes: int,
+        is_first: bool = True,
     ) -> None:
         """Store the bytes of a local file, streaming, unless they are there with the right size.
 
-        Call it with the blob's row locked.
+        Call it with the blob's row locked. `is_first`: nothing else of this customer need be here.
         """
         key = _key(customer_id, sha256)
+        if not is_first:
+            await asyncio.to_thread(self._expect_mounted, customer_id)
         try:
             if await self._has(key, file_bytes=file_bytes):
                 return
@@ -55,12 +68,14 @@ class Blobs:
             raise StorageUnavailable("The storage is away at the moment.") from error
 
     async def read(self, *, customer_id: CustomerId, sha256: bytes) -> AsyncIterator[bytes]:
-        """The bytes, in pieces. Raises FileNotFoundError when they are not there."""
+        """The bytes, in pieces. Raises FileNotFoundError when they are not there, although others
+        of the same customer are."""
         try:
             result = await obstore.get_async(self._store, _key(customer_id, sha256))
             async for piece in result.stream(min_chunk_size=READ_BYTES):
                 yield bytes(piece)
         except FileNotFoundError:
+            await asyncio.to_thread(self._expect_mounted, customer_id)
             raise
         except (BaseError, OSError) as error:
             raise StorageUnavailable("The storage is away at the moment.") from error
@@ -80,6 +95,12 @@ class Blobs:
             await self._has("ping", file_bytes=0)
         except (BaseError, OSError) as error:
             raise StorageUnavailable("The storage is away at the moment.") from error
+
+    def _expect_mounted(self, customer_id: CustomerId) -> None:
+        """A folder that has nothing of a customer who stored something is not the storage: most
+        often the place where it would be mounted."""
+        if self._folder and not (self._folder / str(customer_id)).is_dir():
+            raise StorageUnavailable("The storage is not mounted.")
 
     async def _has(self, key: str, *, file_bytes: int) -> bool:
         try:
@@ -107,6 +128,40 @@ class Spool:
         """Flush to the disk; returns the SHA-256."""
         self._file.close()
         return self._hash.digest()
+
+
+@contextlib.contextmanager
+def spool_folder(spool_dir: Path) -> Iterator[Path]:
+    """A folder for bytes on their way. It is locked while it is used, so that nobody takes it for
+    what a killed process has left, whatever the clocks say."""
+    spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=spool_dir, ignore_cleanup_errors=True) as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
+def clear_spool(spool_dir: Path, *, age_s: float) -> None:
+    """Remove what killed processes have left of half received and half read documents."""
+    for left in spool_dir.glob("*"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - age_s and not _is_locked(left):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_locked(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _folder(url: str) -> Path | None:

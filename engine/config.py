@@ -5,6 +5,7 @@ of a file with the value, for secrets. Docs: docs/operating.md (a test compares)
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ JWT_RSA_BITS_MIN = 2048
 JWT_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 JWT_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 JWT_ALGORITHMS = (*JWT_SECRET_BYTES_MIN, *JWT_RSA, *JWT_CURVES, "EdDSA")
+BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})|%00")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -57,6 +59,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     folder_depth_max: int = 20
     customer_folders_max: int = 10_000
     customer_indexed_bytes_max: int = 10 * 1024 * MIB
+    customer_stored_bytes_max: int = 100 * 1024 * MIB
+    customer_sources_max: int = 1_000_000
+    customer_queued_sources_max: int = 100_000
+    customer_requests_per_s: float = 200.0
+    customer_requests_burst: int = 2_000
+    address_requests_per_s: float = 50.0
+    address_requests_burst: int = 500
+    customer_idempotency_keys_max: int = 100_000
+    idempotency_keep_s: float = 86_400.0
+    database_waiting_max: int = 200
+    uploads_max: int = 64
+    spool_free_bytes_min: int = 256 * MIB
     indexed_document_bytes_min: int = 500
     text_wait_s: float = 10.0
     link_expire_s: float = 3_600.0
@@ -182,6 +196,9 @@ def _check(settings: Settings) -> None:
         url = getattr(settings, url_name)
         if url and not urlsplit(url).scheme:
             raise SettingsError(f"{PREFIX}{url_name.upper()}: needs a scheme, like postgresql://…")
+        if url_name in ("database_url", "redis_url") and BARE_PERCENT.search(url):
+            # Told here and without the value: libraries would quote the password it stands in.
+            raise SettingsError(f"{PREFIX}{url_name.upper()}: write % in a password as %25")
     for name in ("workers", "api_processes", "worker_jobs", "chunk_tokens", "database_connections"):
         if getattr(settings, name) < 1:
             raise SettingsError(f"{PREFIX}{name.upper()}: must be at least 1")

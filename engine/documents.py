@@ -8,16 +8,14 @@ indexes.
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-import msgspec
-
-from engine import edits, links, written
+from engine import edits, links, quotas, written
 from engine.addresses import AllowList, UrlError, check_url
 from engine.config import Settings
+from engine.edits import New
 from engine.embedding import Registry
 from engine.entries import Entry, EntryKind, EntryText
 from engine.errors import (
     Detail,
-    FolderNotFound,
     InvalidRequest,
     KindRefused,
     RagNotFound,
@@ -27,6 +25,7 @@ from engine.errors import (
 )
 from engine.files import Files
 from engine.formats import foreign
+from engine.idempotency import Keep
 from engine.jobs import Bell
 from engine.models import (
     Chunk,
@@ -34,7 +33,6 @@ from engine.models import (
     CustomerId,
     File,
     FolderId,
-    Noun,
     Page,
     RagId,
     SourceId,
@@ -45,8 +43,6 @@ from engine.store import (
     Tx,
     chunks,
     documents,
-    entries,
-    folders,
     rags,
     signing_keys,
     sources,
@@ -65,17 +61,6 @@ _CALLED = {
     EntryKind.TEXT: "a text",
     EntryKind.FOLDER: "a folder",
 }
-
-
-class _New(Noun, frozen=True, kw_only=True):
-    """A document to be, of a URL or of an upload; `is_text`: of one that was written here."""
-
-    name: str
-    name_given: bool
-    folder_id: FolderId | None
-    url: str | None = None
-    upload: Upload | None = None
-    is_text: bool = False
 
 
 class Documents:
@@ -101,7 +86,13 @@ class Documents:
     # Made -----------------------------------------------------------------------------------------
 
     async def create_text(
-        self, customer_id: CustomerId, *, text: str, name: str | None, folder_id: FolderId | None
+        self,
+        customer_id: CustomerId,
+        *,
+        text: str,
+        name: str | None,
+        folder_id: FolderId | None,
+        keep: Keep[Entry] | None = None,
     ) -> Entry:
         """A text/plain file of these words. Without a name its first line becomes one.
 
@@ -110,19 +101,25 @@ class Documents:
         text = written.checked(text, field="text")
         name = self._checked_name(name) or written.name_of(text)
         upload = await self._receive(customer_id, text, name=name)
-        new = _New(name=name, name_given=True, folder_id=folder_id, upload=upload, is_text=True)
-        return await self._create(customer_id, new)
+        new = New(name=name, name_given=True, folder_id=folder_id, upload=upload, is_text=True)
+        return await self._create(customer_id, new, keep=keep)
 
     async def create_url(
-        self, customer_id: CustomerId, *, url: str, name: str | None, folder_id: FolderId | None
+        self,
+        customer_id: CustomerId,
+        *,
+        url: str,
+        name: str | None,
+        folder_id: FolderId | None,
+        keep: Keep[Entry] | None = None,
     ) -> Entry:
         """A page to be fetched; the same URL may be there already. Without a name its title becomes
         one once it is read. InvalidRequest | FolderNotFound | TooManySources."""
         given = self._checked_name(name)
         self._check_url(url)
         shown = given or url[: self._limits.name_characters_max]
-        new = _New(name=shown, name_given=given is not None, folder_id=folder_id, url=url)
-        return await self._create(customer_id, new)
+        new = New(name=shown, name_given=given is not None, folder_id=folder_id, url=url)
+        return await self._create(customer_id, new, keep=keep)
 
     async def create_file(
         self,
@@ -131,6 +128,7 @@ class Documents:
         upload: Upload,
         name: str | None,
         folder_id: FolderId | None,
+        keep: Keep[Entry] | None = None,
     ) -> Entry:
         """An uploaded file. Without a name its filename is one.
 
@@ -139,27 +137,34 @@ class Documents:
         """
         given = self._checked_name(name)
         _check_kind(upload)
-        new = _New(
+        new = New(
             name=given or upload.name,
             name_given=given is not None,
             folder_id=folder_id,
             upload=upload,
         )
-        return await self._create(customer_id, new)
+        return await self._create(customer_id, new, keep=keep)
 
-    async def _create(self, customer_id: CustomerId, new: _New) -> Entry:
+    async def _create(
+        self, customer_id: CustomerId, new: New, *, keep: Keep[Entry] | None
+    ) -> Entry:
         async with self._database.transaction(customer_id=customer_id) as tx:
+            if keep:
+                await keep.begin(tx)
             if new.folder_id is not None:
-                await _hold_folder(tx, customer_id=customer_id, folder_id=new.folder_id)
+                await edits.hold_folder(tx, customer_id=customer_id, folder_id=new.folder_id)
             rag_id = await self._hold_default_rag(tx, customer_id=customer_id)
-            source_id = await _insert(tx, customer_id=customer_id, rag_id=rag_id, new=new)
-            if await tallies.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
+            source_id = await edits.add(tx, customer_id=customer_id, rag_id=rag_id, new=new)
+            total = await tallies.live_total(tx, customer_id=customer_id, rag_id=rag_id)
+            if total > self._limits.rag_sources_max:
                 raise TooManySources(
                     f"A knowledge base holds at most {self._limits.rag_sources_max} documents: "
                     "delete some that are not needed."
                 )
-            entry = await entries.get(tx, customer_id=customer_id, entry_id=source_id)
-        assert entry
+            await quotas.check_sources(tx, customer_id=customer_id, limits=self._limits)
+            entry = await edits.found(tx, customer_id=customer_id, entry_id=source_id)
+            if keep:
+                await keep.end(tx, entry)
         await self._bell.ring()
         return entry
 
@@ -192,7 +197,7 @@ class Documents:
 
         New content replaces a text; of a file or a page it is read in place of the origin, until
         the next refresh. The old text answers until the new one does. InvalidRequest |
-        SourceNotFound | FileTooLarge.
+        SourceNotFound | FileTooLarge | QueueFull.
         """
         given = self._checked_name(name)
         content = None if content is None else written.checked(content, field="content")
@@ -206,6 +211,7 @@ class Documents:
             entry = await edits.held(tx, customer_id=customer_id, entry_id=entry_id)
             if upload is not None:
                 await edits.replace(tx, entry, upload=upload, is_text=True)
+                await quotas.check_queue(tx, customer_id=customer_id, limits=self._limits)
             if given is not None:
                 await edits.rename(tx, entry, name=given)
         return await self._read(entry, anew=upload is not None)
@@ -216,23 +222,25 @@ class Documents:
         """Another file in place of a document's own; name and content follow it.
 
         KindRefused unless the document is a file and its new bytes are of a kind that is read;
-        SourceNotFound.
+        SourceNotFound; QueueFull.
         """
         _check_kind(upload)
         async with self._database.transaction(customer_id=customer_id) as tx:
             entry = await edits.held(tx, customer_id=customer_id, entry_id=entry_id)
             _refuse(entry, kinds=(EntryKind.FILE,), issue="has no file to replace")
             await edits.replace(tx, entry, upload=upload, is_text=False)
+            await quotas.check_queue(tx, customer_id=customer_id, limits=self._limits)
             await edits.rename(tx, entry, name=upload.name)
         return await self._read(entry, anew=True)
 
     async def refresh(self, customer_id: CustomerId, entry_id: UUID) -> EntryText:
         """Read the origin again, also where an edited text stood in its place; the old text
-        answers meanwhile. KindRefused for a folder; SourceNotFound."""
+        answers meanwhile. KindRefused for a folder; SourceNotFound; QueueFull."""
         async with self._database.transaction(customer_id=customer_id) as tx:
             entry = await edits.held(tx, customer_id=customer_id, entry_id=entry_id)
             _refuse(entry, kinds=_DOCUMENTS, issue="has no content to read again")
             await edits.refresh(tx, entry)
+            await quotas.check_queue(tx, customer_id=customer_id, limits=self._limits)
         return await self._read(entry, anew=True)
 
     async def _read(self, entry: Entry, *, anew: bool) -> EntryText:
@@ -362,33 +370,6 @@ def _invalid(field: str, *, issue: str) -> InvalidRequest:
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-async def _hold_folder(tx: Tx, *, customer_id: CustomerId, folder_id: FolderId) -> None:
-    """Keep the folder from deletion until the end. First of all locks."""
-    await folders.lock(tx, customer_id=customer_id)
-    if await folders.get(tx, customer_id=customer_id, folder_id=folder_id) is None:
-        raise FolderNotFound("There is no such folder.")
-
-
-async def _insert(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, new: _New) -> SourceId:
-    file_id = None
-    if new.upload is not None:
-        upload = msgspec.structs.replace(new.upload, name=new.name)
-        file_id = await edits.keep_file(
-            tx, customer_id=customer_id, upload=upload, is_text=new.is_text
-        )
-    return await sources.insert_one(
-        tx,
-        customer_id=customer_id,
-        rag_id=rag_id,
-        name=new.name,
-        name_given=new.name_given,
-        folder_id=new.folder_id,
-        file_id=file_id,
-        url=new.url,
-        original_bytes=new.upload.file_bytes if new.upload else 0,
-    )
 
 
 async def _in_rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:

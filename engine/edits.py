@@ -1,4 +1,4 @@
-"""One entry inside a transaction of the caller's: held against deletion, changed, read.
+"""One entry inside a transaction of the caller's: added, held against deletion, changed, read.
 
 What a request may ask of which kind of entry is up to documents, which also rings the bell.
 """
@@ -6,10 +6,23 @@ What a request may ask of which kind of entry is up to documents, which also rin
 from typing import TypedDict
 from uuid import UUID
 
+import msgspec
+
 from engine.entries import Entry, EntryKind, EntryText
-from engine.errors import SourceNotFound
-from engine.models import CustomerId, FileId, FolderId, RagId, SourceId, Upload
+from engine.errors import FolderNotFound, SourceNotFound
+from engine.models import CustomerId, FileId, FolderId, Noun, RagId, SourceId, Upload
 from engine.store import Tx, documents, entries, files, folders, rags, sources
+
+
+class New(Noun, frozen=True, kw_only=True):
+    """A document to be, of a URL or of an upload; `is_text`: of one that was written here."""
+
+    name: str
+    name_given: bool
+    folder_id: FolderId | None
+    url: str | None = None
+    upload: Upload | None = None
+    is_text: bool = False
 
 
 class _Key(TypedDict):
@@ -26,6 +39,31 @@ async def keep_file(tx: Tx, *, customer_id: CustomerId, upload: Upload, is_text:
         tx, customer_id=customer_id, upload=upload, type="rag", kept=False, written=is_text
     )
     return file.id
+
+
+async def hold_folder(tx: Tx, *, customer_id: CustomerId, folder_id: FolderId) -> None:
+    """Keep the folder from deletion until the end. First of all locks."""
+    await folders.lock(tx, customer_id=customer_id)
+    if await folders.get(tx, customer_id=customer_id, folder_id=folder_id) is None:
+        raise FolderNotFound("There is no such folder.")
+
+
+async def add(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, new: New) -> SourceId:
+    file_id = None
+    if new.upload is not None:
+        upload = msgspec.structs.replace(new.upload, name=new.name)
+        file_id = await keep_file(tx, customer_id=customer_id, upload=upload, is_text=new.is_text)
+    return await sources.insert_one(
+        tx,
+        customer_id=customer_id,
+        rag_id=rag_id,
+        name=new.name,
+        name_given=new.name_given,
+        folder_id=new.folder_id,
+        file_id=file_id,
+        url=new.url,
+        original_bytes=new.upload.file_bytes if new.upload else 0,
+    )
 
 
 async def found(tx: Tx, *, customer_id: CustomerId, entry_id: UUID) -> Entry:

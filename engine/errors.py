@@ -10,13 +10,15 @@
     |   |-- AlreadyExists           SourceExists (carries `details`)
     |   |-- FailedPrecondition      FileInUse | RagNotReady | FolderNotEmpty | FolderMoveRefused
     |   |                           | KindRefused | TextNotReady | TextMissing
-    |   |                           | CrawlNotSupported
+    |   |                           | CrawlNotSupported | IdempotencyKeyReused
     |   `-- LimitExceeded           BodyTooLarge | FileTooLarge | TooManySources | TooManyFolders
+    |                               | StorageQuotaExceeded | SourceQuotaExceeded
+    |                               | TooManyIdempotencyKeys | QueueFull | RateLimited
     |-- SourceError                 this source cannot become ready
     |   |-- PermanentError          final at the first attempt
     |   |   |-- fetch               FetchNotFound | FetchForbidden | FetchRejected
     |   |   |                       | FetchRefusedAddress | FetchTooLarge | FetchTooManyRedirects
-    |   |   |                       | FetchBadEncoding | FileGone
+    |   |   |                       | FetchBadEncoding | FileGone | StorageQuotaReached
     |   |   |-- extract             UnsupportedFormat | EmptyText | PdfEncrypted | PdfImageOnly
     |   |   |                       | DocumentBroken | DocumentTooLarge | DocumentTooComplex
     |   |   `-- chunk, any          TooManyChunks | DocumentTooSmall | RagLimitExceeded
@@ -26,7 +28,7 @@
     |                               | ExtractFailed | InternalFault
     |-- Superseded                  somebody else owns the row now; not a failure
     `-- Unavailable                 DatabaseUnavailable | QueueUnavailable | StorageUnavailable
-                                    | ModelUnavailable; charged to nobody, tried again
+                                    | ModelUnavailable | Overloaded; charged to nobody, tried again
 
 An error carries a stable `code`, a `message` for the customer (the cause, without paths or driver
 texts) and, for sources, a `remedy`. The chained cause goes to the log only.
@@ -48,6 +50,7 @@ class EngineError(Exception):
     """The root. `code` is stable: clients and dashboards may match on it."""
 
     code: ClassVar[str] = "internal"
+    retry_after_s: float | None = None  # when the same request may do, if time alone helps
     message: str
 
     def __init__(self, message: str) -> None:
@@ -120,8 +123,6 @@ class ChunkNotFound(NotFound):
 
 
 class LinkNotValid(NotFound):
-    """A signed link that has expired, was altered, or whose document is gone."""
-
     code = "link_not_valid"
 
 
@@ -150,31 +151,27 @@ class FolderNotEmpty(FailedPrecondition):
 
 
 class FolderMoveRefused(FailedPrecondition):
-    """Into itself, into a folder below it, or deeper than the limit."""
-
     code = "folder_move_refused"
 
 
 class KindRefused(FailedPrecondition):
-    """What is asked for does not go with this kind of document, or this kind of file."""
-
     code = "kind_refused"
 
 
 class TextNotReady(FailedPrecondition):
-    """The text of a document is still being read; the same request will do a little later."""
-
     code = "text_not_ready"
 
 
 class TextMissing(FailedPrecondition):
-    """The document has no text because it failed; the message says why."""
-
     code = "text_missing"
 
 
 class CrawlNotSupported(FailedPrecondition):
     code = "crawl_not_supported"
+
+
+class IdempotencyKeyReused(FailedPrecondition):
+    code = "idempotency_key_reused"
 
 
 class LimitExceeded(CallerError):
@@ -195,6 +192,29 @@ class TooManySources(LimitExceeded):
 
 class TooManyFolders(LimitExceeded):
     code = "too_many_folders"
+
+
+class StorageQuotaExceeded(LimitExceeded):
+    code = "storage_quota_exceeded"
+
+
+class SourceQuotaExceeded(LimitExceeded):
+    code = "source_quota_exceeded"
+
+
+class TooManyIdempotencyKeys(LimitExceeded):
+    code = "too_many_idempotency_keys"
+
+
+class QueueFull(LimitExceeded):
+    code = "queue_full"
+    retry_after_s = 30  # workers make room
+
+
+class RateLimited(LimitExceeded):
+    code = "rate_limited"
+    retry_after_s: float | None = 1
+    allowance_max: int = 0  # the burst that was used up
 
 
 class SourceError(EngineError):
@@ -249,6 +269,11 @@ class FileGone(PermanentError):
     remedy = "Upload the file again and add it to the RAG."
 
 
+class StorageQuotaReached(PermanentError):
+    code = "storage_quota_reached"
+    remedy = "Delete files and sources that are not needed, then refresh the source."
+
+
 class UnsupportedFormat(PermanentError):
     code = "unsupported_format"
     remedy = "Convert it to PDF, HTML, Markdown or plain text."
@@ -297,8 +322,6 @@ class DocumentTooSmall(PermanentError):
 
 
 class RagLimitExceeded(PermanentError):
-    """Of a rag index only, as DocumentTooSmall."""
-
     code = "rag_limit_exceeded"
     remedy = "Delete rag indexes that are not needed, or ask the operator for more."
 
@@ -352,7 +375,7 @@ class Unavailable(EngineError):
     """Something the engine stands on is away. Charged to nobody; tried again."""
 
     code = "unavailable"
-    retry_after_s: ClassVar[int] = 5
+    retry_after_s = 5
 
 
 class DatabaseUnavailable(Unavailable):
@@ -369,3 +392,8 @@ class StorageUnavailable(Unavailable):
 
 class ModelUnavailable(Unavailable):
     code = "model_unavailable"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    retry_after_s = 2

@@ -1,25 +1,31 @@
 """Uploads: streamed to storage, listed, read, deleted."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from engine.blobs import Blobs, Spool
+from engine import quotas
+from engine.blobs import Blobs, Spool, spool_folder
 from engine.config import Limits
 from engine.errors import (
     FileInUse,
     FileTooLarge,
+    Overloaded,
     StorageFileNotFound,
     StorageUnavailable,
 )
 from engine.formats import HEAD_BYTES
+from engine.idempotency import Keep
 from engine.models import Cursor, CustomerId, File, FileId, Page, RagId, Upload
 from engine.store import Database, Tx, blobs, files, rags, sources
 from engine.store.paging import to_page
 from engine.text import clean_line
+
+ROOM_EVERY_BYTES = 4 * 1024 * 1024  # how often the room on the disk is looked at
 
 
 class Files:
@@ -34,6 +40,29 @@ class Files:
         self._spool_dir = spool_dir
         # Storing holds a connection: slow storage must leave some for everybody else.
         self._keeping = asyncio.Semaphore(max(1, database.connections // 2))
+        self._receiving = 0
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Around a request that carries files. Raises Overloaded before any byte of it is read."""
+        if self._receiving >= self._limits.uploads_max:
+            raise Overloaded("Too many uploads are under way: come back soon.")
+        self._check_room(0)
+        self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+
+    def _check_room(self, arrived_bytes: int) -> None:
+        """A full disk stops more than uploads: some of it is left to everything else."""
+        try:
+            self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free_bytes = shutil.disk_usage(self._spool_dir).free
+        except OSError as error:
+            raise StorageUnavailable("Uploads cannot be received at the moment.") from error
+        if free_bytes - arrived_bytes < self._limits.spool_free_bytes_min:
+            raise Overloaded("There is no room for uploads at the moment: come back later.")
 
     async def receive(
         self,
@@ -46,15 +75,20 @@ class Files:
     ) -> Upload:
         """Stream bytes into storage. FileTooLarge as soon as the limit is passed.
 
+        Also raises StorageQuotaExceeded, Overloaded, StorageUnavailable.
         Nothing refers to them yet: unless a file is made of the upload they go an hour later.
         """
-        self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._spool_dir) as folder:
-            spool = Spool(Path(folder) / "upload")
+        with self._folder() as folder:
+            spool = Spool(folder / "upload")
             head = b""
+            unseen_bytes = ROOM_EVERY_BYTES  # a disk that is full is seen at the first piece
             try:
                 async for piece in chunks:
                     self._check_size(spool.file_bytes + len(piece), filename=filename)
+                    unseen_bytes += len(piece)
+                    if unseen_bytes >= ROOM_EVERY_BYTES:
+                        self._check_room(len(piece))
+                        unseen_bytes = 0
                     head += piece[: HEAD_BYTES - len(head)]
                     spool.write(piece)
             finally:
@@ -71,6 +105,16 @@ class Files:
             head=head,
         )
 
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A folder for what arrives. A disk that is full in spite of all is the storage's fault."""
+        self._check_room(0)
+        try:
+            with spool_folder(self._spool_dir) as folder:
+                yield folder
+        except OSError as error:
+            raise StorageUnavailable("The upload could not be received: no room.") from error
+
     def _check_size(self, file_bytes: int, *, filename: str) -> None:
         if file_bytes > self._limits.file_bytes_max:
             raise FileTooLarge(
@@ -81,9 +125,11 @@ class Files:
     async def _keep(self, customer_id: CustomerId, spool: Spool, *, sha256: bytes) -> None:
         """Row first and committed, then bytes under its lock: a crash leaves no stray object."""
         async with self._database.transaction(customer_id=customer_id) as tx:
-            await blobs.ensure(
+            is_new = await blobs.ensure(
                 tx, customer_id=customer_id, sha256=sha256, file_bytes=spool.file_bytes
             )
+            if is_new:
+                await quotas.check_bytes(tx, customer_id=customer_id, limits=self._limits)
         async with self._database.transaction(customer_id=customer_id) as tx:
             if not await blobs.lock(tx, customer_id=customer_id, sha256=sha256):
                 raise StorageUnavailable("The upload was interrupted: send it again.")
@@ -92,20 +138,33 @@ class Files:
                 customer_id=customer_id,
                 sha256=sha256,
                 file_bytes=spool.file_bytes,
+                is_first=not await blobs.any_stored(tx, customer_id=customer_id),
             )
 
-    async def create(self, customer_id: CustomerId, upload: Upload, *, type: str = "rag") -> File:
+    async def create(
+        self,
+        customer_id: CustomerId,
+        upload: Upload,
+        *,
+        type: str = "rag",
+        keep: Keep[File] | None = None,
+    ) -> File:
         """A file that stays until its own DELETE."""
         name = clean_line(upload.name, limit=self._limits.name_characters_max)
         upload = msgspec.structs.replace(upload, name=name or upload.filename)
         async with self._database.transaction(customer_id=customer_id) as tx:
-            return await files.insert(
+            if keep:
+                await keep.begin(tx)
+            file = await files.insert(
                 tx,
                 customer_id=customer_id,
                 upload=upload,
                 type=clean_line(type, limit=64) or "rag",
                 kept=True,
             )
+            if keep:
+                await keep.end(tx, file)
+        return file
 
     async def list(
         self, customer_id: CustomerId, *, page_size: int, after: Cursor | None

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 QUEUE = "rag-engine:ingest"
 JOB = "ingest"
 RING_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 3.0
 
 
 def encode(job: dict[str, Any]) -> bytes:
@@ -35,6 +36,17 @@ def redis_settings(url: str) -> RedisSettings:
     settings.conn_timeout = 2
     settings.conn_retries = 0
     return settings
+
+
+async def connect(settings: RedisSettings) -> ArqRedis:
+    """A pool that waits for no answer without end: a path that fell silent stays open for hours."""
+    pool = await create_pool(
+        settings, job_serializer=encode, job_deserializer=decode, default_queue_name=QUEUE
+    )
+    # arq has no setting for it, and connections that are made later read it from here.
+    pool.connection_pool.connection_kwargs["socket_timeout"] = ANSWER_TIMEOUT_S
+    await pool.connection_pool.disconnect()
+    return pool
 
 
 class Bell:
@@ -74,10 +86,5 @@ class Bell:
     async def _connected(self) -> ArqRedis:
         async with self._connecting:
             if self._pool is None:
-                self._pool = await create_pool(
-                    self._settings,
-                    job_serializer=encode,
-                    job_deserializer=decode,
-                    default_queue_name=QUEUE,
-                )
+                self._pool = await connect(self._settings)
             return self._pool

@@ -9,14 +9,7 @@ from itertools import groupby
 from uuid import UUID
 
 from engine.config import Limits
-from engine.entries import (
-    Entry,
-    EntryCursor,
-    EntryFilter,
-    EntryKind,
-    EntryPage,
-    EntryText,
-)
+from engine.entries import Entry, EntryCursor, EntryFilter, EntryKind, EntryPage, EntryText
 from engine.errors import (
     CallerError,
     ChunkNotFound,
@@ -32,6 +25,7 @@ from engine.errors import (
     TextNotReady,
     TooManyFolders,
 )
+from engine.idempotency import Keep
 from engine.models import (
     Chunk,
     ChunkId,
@@ -183,12 +177,19 @@ class Library:
     # The tree ----------------------------------------------------------------------------
 
     async def create_folder(
-        self, customer_id: CustomerId, *, name: str, parent_id: FolderId | None
+        self,
+        customer_id: CustomerId,
+        *,
+        name: str,
+        parent_id: FolderId | None,
+        keep: Keep[Entry] | None = None,
     ) -> Entry:
         """Raises InvalidRequest (name), FolderNotFound (parent), TooManyFolders, and
         FolderMoveRefused where it would lie too deep."""
         name = folder_name(name, limits=self._limits)
         async with self._database.transaction(customer_id=customer_id) as tx:
+            if keep:
+                await keep.begin(tx)
             await folders.lock(tx, customer_id=customer_id)
             depth = await _depth(tx, customer_id=customer_id, folder_id=parent_id)
             self._check_depth(depth + 1)
@@ -202,7 +203,10 @@ class Library:
             folder_id = await folders.insert(
                 tx, customer_id=customer_id, name=name, parent_id=parent_id
             )
-            return await _entry(tx, customer_id=customer_id, entry_id=folder_id)
+            entry = await _entry(tx, customer_id=customer_id, entry_id=folder_id)
+            if keep:
+                await keep.end(tx, entry)
+        return entry
 
     async def move(
         self, customer_id: CustomerId, entry_ids: Sequence[UUID], *, folder_id: FolderId | None

@@ -1,11 +1,13 @@
 """JSON logs, one object a line on stderr. `bind` adds fields to every line of the current task.
 
 Fields: at, level, logger, event, and what is bound (request, source, attempt, stage, ...). Never a
-key, never a document's text.
+key, never a document's text: nobody logs one, and what a caller or a library puts where it does not
+belong is covered as far as it can be told by its form.
 """
 
 import contextvars
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,10 @@ _bound: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
     "log_fields", default=MappingProxyType({})
 )
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# An access key, a signed token, and who logs in with what in a URL.
+_SECRET = re.compile(
+    r"\bre_[A-Za-z0-9]{32}\b|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?<=://)[^\s\"\\@/]*:[^\s\"\\@]*(?=@)"
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -36,7 +42,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        encoded = msgspec.json.encode({k: _encodable(v) for k, v in line.items()}, enc_hook=str)
+        return _SECRET.sub("…", encoded.decode())
+
+
+def _encodable(value: Any) -> Any:
+    """Without unpaired surrogates: a line that cannot be written would be lost."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def configure(level: str) -> None:

@@ -289,12 +289,15 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class Usage(Noun, frozen=True, kw_only=True):
-    """What a customer holds."""
+    """What a customer holds. `stored_bytes`: each content once, fetched originals included;
+    `queued_sources`: those that wait to be read, or to be tried again."""
 
     rags: int
     sources: int
+    queued_sources: int
     files: int
     file_bytes: int
+    stored_bytes: int
     chunks: int
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from engine import quotas
 from engine.addresses import AllowList, UrlError, check_url, normalise_url
 from engine.config import Settings
 from engine.embedding import Registry
@@ -20,6 +21,7 @@ from engine.errors import (
     StorageFileNotFound,
     TooManySources,
 )
+from engine.idempotency import Keep
 from engine.jobs import Bell
 from engine.models import (
     Counts,
@@ -61,7 +63,9 @@ class Rags:
         self._limits = settings.limits
         self._allow_list = AllowList.parse(settings.allow_networks)
 
-    async def create(self, customer_id: CustomerId, new: NewRag) -> Rag:
+    async def create(
+        self, customer_id: CustomerId, new: NewRag, *, keep: Keep[Rag] | None = None
+    ) -> Rag:
         """All or nothing: the RAG with every source, or an error and no row."""
         model = new.embedding_model or self._registry.default.name
         chunk_tokens = new.chunk_tokens
@@ -74,6 +78,8 @@ class Rags:
         details += self._profile_issues(model=model, chunk_tokens=chunk_tokens, overlap=overlap)
         self._check_sources(new.sources, details=details)
         async with self._database.transaction(customer_id=customer_id) as tx:
+            if keep:
+                await keep.begin(tx)
             rag_id = await rags.insert(
                 tx,
                 customer_id=customer_id,
@@ -85,6 +91,8 @@ class Rags:
             )
             await self._insert(tx, customer_id=customer_id, rag_id=rag_id, new=new.sources)
             rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
+            if keep:
+                await keep.end(tx, rag)
         if new.sources.total:
             await self._bell.ring()
         return rag
@@ -141,17 +149,28 @@ class Rags:
             await rags.mark_deleted(tx, customer_id=customer_id, rag_id=rag_id)
         return rag
 
-    async def add_sources(self, customer_id: CustomerId, rag_id: RagId, new: NewSources) -> Rag:
+    async def add_sources(
+        self,
+        customer_id: CustomerId,
+        rag_id: RagId,
+        new: NewSources,
+        *,
+        keep: Keep[Rag] | None = None,
+    ) -> Rag:
         """All or nothing. SourceExists names every duplicate."""
         details: Details = []
         if not new.total:
             details.append(Detail(field="sources", issue="at least one source is needed"))
         self._check_sources(new, details=details)
         async with self._database.transaction(customer_id=customer_id) as tx:
+            if keep:
+                await keep.begin(tx)
             await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=False)
             await rags.lock_adding(tx, rag_id=rag_id)
             await self._insert(tx, customer_id=customer_id, rag_id=rag_id, new=new)
             rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
+            if keep:
+                await keep.end(tx, rag)
         await self._bell.ring()
         return rag
 
@@ -204,11 +223,12 @@ class Rags:
     async def refresh_source(
         self, customer_id: CustomerId, rag_id: RagId, source_id: SourceId
     ) -> Source:
-        """Fetch again, or try again after an error; what is live answers meanwhile."""
+        """Fetch again, or try again after an error; what is live answers meanwhile. QueueFull."""
         async with self._database.transaction(customer_id=customer_id) as tx:
             await _lock(tx, customer_id=customer_id, rag_id=rag_id, alone=False)
             await sources.refresh(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
             source = await _source(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+            await quotas.check_queue(tx, customer_id=customer_id, limits=self._limits)
         await self._bell.ring()
         return source
 
@@ -242,10 +262,12 @@ class Rags:
                 "Some sources are in the RAG already or given twice; nothing was added.",
                 details=details,
             )
-        if await tallies.live_total(tx, rag_id=rag_id) > self._limits.rag_sources_max:
+        total = await tallies.live_total(tx, customer_id=customer_id, rag_id=rag_id)
+        if total > self._limits.rag_sources_max:
             raise TooManySources(
                 f"A RAG holds at most {self._limits.rag_sources_max} sources: make another one."
             )
+        await quotas.check_sources(tx, customer_id=customer_id, limits=self._limits)
 
     def _text_issues(self, *, name: str | None, description: str | None) -> Details:
         details = []

@@ -55,7 +55,7 @@ class Search:
             if profile is None:
                 raise RagNotFound("There is no such RAG.")
             await _check_sources(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
-            if not await vectors.searchable(tx, profile_id=profile.id):
+            if not await vectors.searchable(tx, customer_id=customer_id, profile_id=profile.id):
                 raise RagNotReady(
                     "Nothing in this RAG can be searched yet: wait until its status is ready."
                 )

@@ -30,7 +30,7 @@ def checked(text: str, *, field: str) -> str:
 def name_of(text: str) -> str:
     """The first line that is not blank, cut; `text` as `checked` returns it."""
     first = text.lstrip()[:_FIRST_LINE_WITHIN].splitlines()[0]
-    return clean_line(first, limit=NAME_CHARACTERS_MAX)
+    return clean_line(first, limit=NAME_CHARACTERS_MAX) or "text"
 
 
 def filename(name: str, *, characters_max: int) -> str:

@@ -23,7 +23,10 @@ def zipped(members, *, method=zipfile.ZIP_DEFLATED):
         for name, content in members.items():
             # The first member of a book has to be readable without any tool.
             stored = zipfile.ZIP_STORED if name == "mimetype" else None
-            archive.writestr(name, content, compress_type=stored)
+            # Without the time of day, so that the same file is made every time.
+            member = zipfile.ZipInfo(name)
+            member.compress_type = method if stored is None else stored
+            archive.writestr(member, content)
     return file.getvalue()
 
 

@@ -58,7 +58,7 @@ class Store:
         self.url = database_url
         self.api = Database(database_url, role="rag_api", connections=4)
         self.worker = Database(database_url, role="rag_worker", connections=16)
-        self.operator = Database(database_url, role="rag_operator", connections=2)
+        self.operator = Database(database_url, role="rag_operator", connections=8)
 
     async def open(self) -> None:
         for database in (self.api, self.worker, self.operator):
@@ -76,18 +76,19 @@ class Store:
             return await verb(tx, *args, **kwargs)
 
     async def fetch(self, query: LiteralString, **params: object) -> list[dict[str, Any]]:
-        """Rows of a raw statement, as a worker, who sees all customers."""
-        async with self.worker.transaction() as tx:
+        """Rows of a raw statement, as the operator, who sees all customers."""
+        async with self.operator.transaction() as tx:
             return await (await tx.connection.execute(query, params)).fetchall()
 
     async def execute(self, query: LiteralString, **params: object) -> int:
-        async with self.worker.transaction() as tx:
+        async with self.operator.transaction() as tx:
             return await tx.run(query, params)
 
     # Rows -------------------------------------------------------------------------------
 
     async def customer(self, name: str = "tester") -> CustomerId:
-        return (await self.do(customers.insert, name=name)).id
+        async with self.operator.transaction() as tx:
+            return (await customers.insert(tx, name=name)).id
 
     async def rag(self, customer_id: CustomerId) -> RagId:
         return await self.do(

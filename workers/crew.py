@@ -4,6 +4,7 @@ A bell and the poll do the same thing: `work` claims the fairest due row and wor
 """
 
 import asyncio
+import ctypes
 import logging
 import os
 import socket
@@ -14,9 +15,13 @@ from engine.jobs import Bell
 from engine.models import IndexId, SourceId
 from engine.store import Database, Tx, claims, workers
 from engine.store.claims import ClaimedSource
-from workers.ingest import Claim, Conductor, Held
+from workers.held import Claim, Held
+from workers.ingest import Conductor
 
 log = logging.getLogger(__name__)
+
+# Only glibc has it.
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class Crew:
@@ -80,6 +85,7 @@ class Crew:
                         # A path that went silent must not keep us from connecting anew in time.
                         async with asyncio.timeout(self._limits.lease_s / 3):
                             await self._beat_once(tx)
+                        await asyncio.to_thread(give_back_memory)
                         await asyncio.sleep(self._limits.lease_s / 3)
             except (Unavailable, TimeoutError) as error:
                 log.warning("heartbeat failed", extra={"cause": repr(error)})
@@ -94,6 +100,7 @@ class Crew:
             running=len(self._tasks),
         )
         await self._renew(tx)
+        await self._give_back_unknown(tx)
 
     async def stop(self) -> None:
         """Give back what is held, so that another process takes it at once."""
@@ -109,6 +116,18 @@ class Crew:
                 await workers.leave(tx, worker_id=self._conductor.worker_id)
         except Unavailable:
             log.warning("left without a word: the database is away")
+
+    async def _give_back_unknown(self, tx: Tx) -> None:
+        """While no claim is under way: whatever we hold in the rows is then among our tasks."""
+        if self._claiming.locked():
+            return
+        async with self._claiming:
+            known = [_source_id(held.claim) for held in self._tasks.values()]
+            rows = await claims.give_back_unknown(
+                tx, worker_id=self._conductor.worker_id, known=known
+            )
+        if rows:
+            log.warning("claims without an answer given back", extra={"rows": rows})
 
     async def _claim(self) -> Claim | None:
         """Nothing beside a row that runs alone; and run dry when one waits for that."""
@@ -153,3 +172,17 @@ class Crew:
                 log.info("claim lost", extra={"row": str(claim.id), "attempt": claim.attempt})
                 held.lost = True
                 task.cancel()
+
+
+def give_back_memory() -> None:
+    """Return to the system what the allocator keeps of documents that are done.
+
+    Without it a process stays as large as the pieces that its largest documents left between
+    others: 60 of 260 MiB after six minutes of mixed work.
+    """
+    if _malloc_trim is not None:
+        _malloc_trim(0)
+
+
+def _source_id(claim: Claim) -> SourceId:
+    return claim.id if isinstance(claim, ClaimedSource) else claim.source_id

@@ -1,7 +1,8 @@
-"""Named places where a test may have a worker die as if by kill -9: RAG_ENGINE_FAILPOINT.
+"""Named places where a test may have a worker die or freeze: RAG_ENGINE_FAILPOINT.
 
-`store:3` means: at the third passing of the place `store`. Unset (always, outside of tests) it
-costs one comparison.
+`store:3` means: killed as if by kill -9 at the third passing of the place `store`.
+`extract@poison` counts only passings with a text that contains that word, and `batch!stop` freezes
+the process as SIGSTOP does. Unset (always, outside of tests) it costs one comparison.
 """
 
 import os
@@ -12,12 +13,15 @@ class Failpoint:
     """Counts the passings of one named place and ends the process at the chosen one."""
 
     def __init__(self, setting: str) -> None:
-        self._name, _, number = setting.partition(":")
+        place, _, action = setting.partition("!")
+        place, _, self._word = place.partition("@")
+        self._name, _, number = place.partition(":")
         self._left = int(number or 1)
+        self._signal = signal.SIGSTOP if action == "stop" else signal.SIGKILL
 
-    def hit(self, name: str) -> None:
-        if name != self._name:
+    def hit(self, name: str, *, text: str = "") -> None:
+        if name != self._name or self._word not in text:
             return
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)

@@ -2,7 +2,8 @@
 
 Redirects, the deadline, both caps (bytes on the wire, bytes after inflating) and the translation
 of whatever a server may do into the error tree live here. Which addresses may be reached is
-workers.guard; what the bytes mean is workers.extract.
+workers.guard, how encodings are undone is workers.inflate, and who may take long while others wait
+is workers.lanes; what the bytes mean is workers.extract.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import hashlib
 import re
 import ssl
 import tempfile
-import zlib
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +24,6 @@ import httpx
 from engine.addresses import AddressError, AllowList, UrlError, check_url, split_url
 from engine.config import Limits
 from engine.errors import (
-    FetchBadEncoding,
     FetchForbidden,
     FetchNotFound,
     FetchRefusedAddress,
@@ -37,10 +36,12 @@ from engine.errors import (
     SourceError,
     StorageUnavailable,
 )
+from engine.models import CustomerId
 from workers.guard import REFUSED_MESSAGE, Resolve, guarded_pool, resolve_name
+from workers.inflate import inflater_of
+from workers.lanes import FetchLanes
 from workers.shapes import Fetched
 
-STEP_BYTES = 64 * 1024
 FILENAME_CHARACTERS_MAX = 255
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 ACCEPT = "text/html,application/xhtml+xml,application/pdf,text/*;q=0.9,*/*;q=0.8"
@@ -58,7 +59,8 @@ _FILENAME = re.compile(
 class Fetcher:
     """Fetches URLs and stored uploads. One per process; every fetch opens its own connections.
 
-    `resolve` and `ssl_context` are the system's resolver and the bundled authorities unless given.
+    `resolve` and `ssl_context` are the system's resolver and the bundled authorities unless given;
+    without `lanes` every fetch may take as long as its deadline lets it.
     """
 
     def __init__(
@@ -68,24 +70,31 @@ class Fetcher:
         allow_list: AllowList,
         resolve: Resolve = resolve_name,
         ssl_context: ssl.SSLContext | None = None,
+        lanes: FetchLanes | None = None,
     ) -> None:
         self._limits = limits
+        self._lanes = lanes
         self._allow_list = allow_list
         self._resolve = resolve
         # Made once, because reading the authorities takes tens of milliseconds.
         self._ssl_context = ssl_context or httpx.create_ssl_context(trust_env=False)
 
-    async def fetch_url(self, url: str, *, folder: Path) -> Fetched:
+    async def fetch_url(
+        self, url: str, *, folder: Path, customer_id: CustomerId | None = None
+    ) -> Fetched:
         """Fetch `url` into a new file in `folder`, which the caller deletes.
 
-        Ends within `fetch_timeout_s`, whatever the server does. Raises one of the fetch errors, or
-        StorageUnavailable when the file cannot be written; then, and when cancelled, no file
-        stays behind.
+        Ends within `fetch_timeout_s`, whatever the server does. Raises one of the fetch errors,
+        StorageUnavailable when the file cannot be written, or Overloaded when this customer has
+        many slow ones and others wait; then, and when cancelled, no file stays behind.
         """
         try:
             with _translated():
                 async with asyncio.timeout(self._limits.fetch_timeout_s):
-                    return await self._follow(url, folder=folder)
+                    following = self._follow(url, folder=folder)
+                    if self._lanes is None or customer_id is None:
+                        return await following
+                    return await self._lanes.run(following, customer_id=customer_id)
         except TimeoutError as error:
             seconds = f"{self._limits.fetch_timeout_s:g}"
             raise FetchTimeout(f"The server did not finish within {seconds} seconds.") from error
@@ -164,7 +173,7 @@ class Fetcher:
         self, response: httpcore.Response, url: httpx.URL, *, headers: httpx.Headers, folder: Path
     ) -> Fetched:
         bytes_max = self._limits.fetch_bytes_max
-        inflater = _inflater(headers.get("content-encoding", ""))
+        inflater = inflater_of(headers.get("content-encoding", ""))
         if int(headers.get("content-length") or 0) > bytes_max:
             raise _too_large(bytes_max)
         wire_count = 0
@@ -239,77 +248,6 @@ class _TemporaryFile:
             charset=charset,
             final_url=final_url,
         )
-
-
-class _Plain:
-    """No encoding: what comes in goes out."""
-
-    def feed(self, raw: bytes) -> Iterator[bytes]:
-        yield raw
-
-    def check_end(self) -> None: ...
-
-
-class _Inflater:
-    """gzip (one or several members) or deflate, in steps of at most STEP_BYTES."""
-
-    def __init__(self, *, is_gzip: bool) -> None:
-        self._is_gzip = is_gzip
-        self._head = b""
-        self._stream: zlib._Decompress | None = None
-
-    def feed(self, raw: bytes) -> Iterator[bytes]:
-        """Raises FetchBadEncoding when the bytes are not what the server announced."""
-        if self._stream is None:
-            # The first two bytes tell a deflate stream with a zlib header from a bare one.
-            self._head += raw
-            if len(self._head) < 2:
-                return
-            raw = self._head
-            self._stream = self._opened(raw)
-        # The stream may hold back output although its input is used up: a full step says so.
-        is_more = True
-        while raw or is_more:
-            try:
-                data, raw = self._step(self._stream, raw)
-            except zlib.error as error:
-                raise FetchBadEncoding(
-                    "The document is not encoded the way the server says it is."
-                ) from error
-            is_more = len(data) == STEP_BYTES
-            yield data
-
-    def check_end(self) -> None:
-        """Raises FetchUnreachable when the encoded bytes stop in the middle."""
-        if self._head and (self._stream is None or not self._stream.eof):
-            raise FetchUnreachable("The server stopped in the middle of the document.")
-
-    def _step(self, stream: "zlib._Decompress", raw: bytes) -> tuple[bytes, bytes]:
-        if stream.eof:
-            # Another member may follow; anything else after the end is padding, as for browsers.
-            if not self._is_gzip or not raw.startswith(b"\x1f"):
-                return b"", b""
-            stream = self._stream = self._opened(raw)
-        data = stream.decompress(raw, STEP_BYTES)
-        return data, stream.unused_data if stream.eof else stream.unconsumed_tail
-
-    def _opened(self, head: bytes) -> "zlib._Decompress":
-        if self._is_gzip:
-            return zlib.decompressobj(zlib.MAX_WBITS | 16)
-        has_header = head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0
-        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
-
-
-def _inflater(encodings: str) -> _Plain | _Inflater:
-    names = [name.strip().lower() for name in encodings.split(",")]
-    match [name for name in names if name not in {"", "identity"}]:
-        case []:
-            return _Plain()
-        case ["gzip" | "x-gzip"]:
-            return _Inflater(is_gzip=True)
-        case ["deflate"]:
-            return _Inflater(is_gzip=False)
-    raise FetchBadEncoding("The server sent the document in an encoding that was not asked for.")
 
 
 @contextmanager

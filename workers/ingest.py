@@ -7,9 +7,8 @@ the decision when to look for work (workers.main).
 import asyncio
 import hashlib
 import logging
-import tempfile
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import logs
-from engine.blobs import Blobs
+from engine.blobs import Blobs, spool_folder
 from engine.config import Settings
 from engine.embedding import AsyncEmbedder, Models
 from engine.errors import DatabaseUnavailable, FileGone, StorageUnavailable, Superseded
@@ -40,12 +39,12 @@ from workers.chunk import chunk
 from workers.extract.extractor import Extractor
 from workers.failpoint import Failpoint
 from workers.fetch import Fetcher
+from workers.held import Claim, Held, faults_of, source_of, told_to_stop
 from workers.outcome import delay_s_after, failure_of, log_end
 from workers.shapes import Fetched
 
 log = logging.getLogger(__name__)
 
-Claim = ClaimedSource | ClaimedIndex
 Vector = NDArray[np.float32]
 
 BATCH_PASSAGES = 64  # one transaction and one renewal of progress: about a third of a second
@@ -78,12 +77,21 @@ class Conductor:
         self._failpoint = Failpoint(settings.failpoint)
         self._served: UUID = uuid4()  # where the turn among customers begins
         self._index_first = False
+        self._cold = False
+
+    async def warm_up(self) -> None:
+        """Open the model before somebody waits for it. Until then nothing is run alone: who is
+        suspected must not pay for whatever ends a process while it starts."""
+        self._cold = True
+        await self._models.warm_up()
+        self._cold = False
 
     async def claim(self, *, idle: bool) -> Claim | None:
         """The fairest due row of either kind; the kinds take turns at being asked first.
 
         An idle worker asks first for rows that want a process to themselves.
         """
+        idle = idle and not self._cold
         claim = (await self._claim_alone() if idle else None) or await self._claim_fair(idle=idle)
         if claim is not None:
             self._served = claim.customer_id
@@ -114,7 +122,7 @@ class Conductor:
                 return claim
         return None
 
-    async def conduct(self, claim: Claim, *, held: "Held") -> None:
+    async def conduct(self, claim: Claim, *, held: Held) -> None:
         """Run a claim to its end. `held` is told when the claim turns into another one.
 
         Raises only CancelledError, after the row has been given back.
@@ -123,6 +131,7 @@ class Conductor:
             if isinstance(claim, ClaimedSource):
                 with self._bound(claim):
                     index, document = await self._acquire(claim)
+                self._failpoint.hit("acquired")
                 held.replace(index)
                 claim = index
             else:
@@ -130,18 +139,18 @@ class Conductor:
             with self._bound(claim):
                 await self._build(claim, document=document)
         except Superseded:
-            log.info("superseded", extra={"source": str(_source_id(claim))})
+            log.info("superseded", extra={"source": str(source_of(claim))})
         except asyncio.CancelledError:
             if not held.lost:
                 await asyncio.shield(self._settle(claim, error=None))
             raise
         except Exception as error:  # the conductor is the last handler of a document's errors
             with self._bound(claim):
-                await self._settle(claim, error=None if _cancelled() else error)
+                await self._settle(claim, error=None if told_to_stop() else error)
 
     def _bound(self, claim: Claim) -> AbstractContextManager[None]:
         return logs.bind(
-            customer=str(claim.customer_id), source=str(_source_id(claim)), attempt=claim.attempt
+            customer=str(claim.customer_id), source=str(source_of(claim)), attempt=claim.attempt
         )
 
     # Stage 1 and 2: fetch, extract ---------------------------------------------------------------
@@ -151,7 +160,7 @@ class Conductor:
             async with self._database.transaction() as tx:
                 await acquisition.set_stage(tx, claim=claim, stage=Stage.FETCH)
             with logs.bind(stage=Stage.FETCH):
-                fetched = await self._fetch(claim, folder=Path(folder))
+                fetched = await self._fetch(claim, folder=folder)
                 log.info("fetched", extra={"bytes": fetched.byte_count})
             self._failpoint.hit("fetch")
             async with self._database.transaction() as tx:
@@ -159,20 +168,24 @@ class Conductor:
             with logs.bind(stage=Stage.EXTRACT):
                 document = await self._extractor.extract(fetched, limits=self._limits)
                 log.info("extracted", extra={"characters": len(document.text)})
-            self._failpoint.hit("extract")
+            self._failpoint.hit("extract", text=document.text)
             await self._keep_original(claim, fetched)
         return await self._commit(claim, fetched=fetched, document=document), document
 
-    def _spool(self) -> tempfile.TemporaryDirectory[str]:
-        try:
-            self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return tempfile.TemporaryDirectory(dir=self._spool_dir, ignore_cleanup_errors=True)
-        except OSError as error:
-            raise StorageUnavailable("The spool folder cannot be written.") from error
+    @contextmanager
+    def _spool(self) -> Iterator[Path]:
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(spool_folder(self._spool_dir))
+            except OSError as error:
+                raise StorageUnavailable("The spool folder cannot be written.") from error
+            yield folder
 
     async def _fetch(self, claim: ClaimedSource, *, folder: Path) -> Fetched:
         if claim.url is not None:
-            return await self._fetcher.fetch_url(claim.url, folder=folder)
+            return await self._fetcher.fetch_url(
+                claim.url, folder=folder, customer_id=claim.customer_id
+            )
         assert claim.file_id is not None
         async with self._database.transaction() as tx:
             file = await files.get(tx, customer_id=claim.customer_id, file_id=claim.file_id)
@@ -195,8 +208,8 @@ class Conductor:
             return
         customer_id, sha256 = claim.customer_id, fetched.sha256
         async with self._database.transaction() as tx:
-            await blobs.ensure(
-                tx, customer_id=customer_id, sha256=sha256, file_bytes=fetched.byte_count
+            await blobs.ensure_original(
+                tx, claim=claim, sha256=sha256, file_bytes=fetched.byte_count, limits=self._limits
             )
         async with self._database.transaction() as tx:
             if not await blobs.lock(tx, customer_id=customer_id, sha256=sha256):
@@ -206,6 +219,7 @@ class Conductor:
                 customer_id=customer_id,
                 sha256=sha256,
                 file_bytes=fetched.byte_count,
+                is_first=not await blobs.any_stored(tx, customer_id=customer_id),
             )
 
     async def _commit(
@@ -253,6 +267,7 @@ class Conductor:
         model = await self._models.open(profile.embedding_model)
         with logs.bind(stage=Stage.CHUNK):
             passages = await self._chunk(document, profile=profile, model=model)
+        self._failpoint.hit("chunk", text=document.text)
         first = await self._resume(claim, passages=passages)
         with logs.bind(stage=Stage.EMBED):
             for start in range(first, len(passages), BATCH_PASSAGES):
@@ -260,6 +275,7 @@ class Conductor:
                 await self._embed(claim, batch=batch, total=len(passages), model=model)
         async with self._database.transaction() as tx:
             await indexes.finish(tx, claim=claim, chunk_count=len(passages))
+            self._failpoint.hit("finishing")
         self._failpoint.hit("finish")
         log.info("ready", extra={"chunks": len(passages), "resumed_at": first})
 
@@ -322,6 +338,7 @@ class Conductor:
                 keys=keys,
                 vectors=np.stack([known[key] for key in keys]),
             )
+            self._failpoint.hit("batch")
         self._failpoint.hit("store")
 
     async def _known(
@@ -354,14 +371,15 @@ class Conductor:
 
     async def _record(self, claim: Claim, *, error: BaseException | None) -> None:
         failure = failure_of(error)
-        final = failure is not None and (
-            not failure.retryable or claim.faults + 1 >= self._limits.faults_max
-        )
-        delay_s = (
-            0.0 if error is None else delay_s_after(claim.faults, base_s=self._limits.retry_base_s)
-        )
-        log_end(error, final=final, delay_s=delay_s)
         async with self._database.transaction() as tx:
+            faults = await faults_of(tx, claim=claim)
+            final = failure is not None and (
+                not failure.retryable or faults + 1 >= self._limits.faults_max
+            )
+            delay_s = (
+                0.0 if error is None else delay_s_after(faults, base_s=self._limits.retry_base_s)
+            )
+            log_end(error, final=final, delay_s=delay_s)
             if isinstance(claim, ClaimedSource):
                 if final and failure:
                     await acquisition.fail(tx, claim=claim, failure=failure)
@@ -371,27 +389,6 @@ class Conductor:
                 await indexes.fail(tx, claim=claim, failure=failure)
             else:
                 await indexes.postpone(tx, claim=claim, delay_s=delay_s, failure=failure)
-
-
-class Held:
-    """What a running task holds at the moment: the heartbeat renews it."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.lost = False
-
-    def replace(self, claim: Claim) -> None:
-        self.claim = claim
-
-
-def _cancelled() -> bool:
-    """Whether this task was told to stop: a driver may answer that with an error of its own."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _source_id(claim: Claim) -> UUID:
-    return claim.id if isinstance(claim, ClaimedSource) else claim.source_id
 
 
 def _embedding_key(model: AsyncEmbedder, embedded: str) -> bytes:

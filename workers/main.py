@@ -8,12 +8,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
@@ -22,17 +20,19 @@ from redis.exceptions import RedisError
 
 from engine import jobs, logs
 from engine.addresses import AllowList
-from engine.blobs import Blobs
+from engine.blobs import Blobs, clear_spool
 from engine.config import Settings, SettingsError
 from engine.embedding import Models, Registry
 from engine.errors import EngineError, Unavailable
-from engine.models import WorkerId
-from engine.store import Database
+from engine.models import CustomerId, WorkerId
+from engine.store import Database, turns
 from engine.store.schema import SchemaError, apply_schema
 from workers.crew import Crew
 from workers.extract.extractor import Extractor
 from workers.fetch import Fetcher
+from workers.held import told_to_stop
 from workers.ingest import Conductor
+from workers.lanes import FetchLanes
 from workers.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -74,18 +74,10 @@ async def _until(stopped: asyncio.Event) -> None:
     await stopped.wait()
 
 
-def clear_spool(spool_dir: Path, *, age_s: float = SPOOL_AGE_S) -> None:
-    """Remove what killed processes have left of half received and half read documents."""
-    for left in spool_dir.glob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            if left.stat().st_mtime < time.time() - age_s:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
     limits = settings.limits
-    await asyncio.to_thread(clear_spool, settings.data_dir / "spool")
+    await asyncio.to_thread(clear_spool, settings.data_dir / "spool", age_s=SPOOL_AGE_S)
     database = await Database(
         settings.database_url, role="rag_worker", connections=settings.worker_jobs + 3
     ).open()
@@ -97,7 +89,13 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
         worker_id=WorkerId(uuid4()),
         database=database,
         blobs=blobs,
-        fetcher=Fetcher(limits=limits, allow_list=AllowList.parse(settings.allow_networks)),
+        fetcher=Fetcher(
+            limits=limits,
+            allow_list=AllowList.parse(settings.allow_networks),
+            lanes=FetchLanes(
+                places=settings.worker_jobs, others_wait=partial(_others_wait, database)
+            ),
+        ),
         extractor=extractor,
         models=models,
         settings=settings,
@@ -109,7 +107,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
         limits=limits,
         jobs=settings.worker_jobs,
     )
-    warming = asyncio.create_task(models.warm_up())
+    warming = asyncio.create_task(conductor.warm_up())
     try:
         yield crew, Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
     finally:
@@ -118,6 +116,15 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
         models.close()
         await bell.close()
         await database.close()
+
+
+async def _others_wait(database: Database, customer_id: CustomerId) -> bool:
+    """Nobody who could be served, while the database is away."""
+    try:
+        async with database.transaction() as tx:
+            return await turns.others_wait(tx, customer_id=customer_id)
+    except Unavailable:
+        return False
 
 
 async def _listen(crew: Crew, *, settings: Settings) -> None:
@@ -129,12 +136,18 @@ async def _listen(crew: Crew, *, settings: Settings) -> None:
             await asyncio.shield(crew.work())
 
     while True:
+        try:
+            pool = await jobs.connect(jobs.redis_settings(settings.redis_url))
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("bells are away, polling", extra={"cause": str(error)})
+            await asyncio.sleep(RESTART_PAUSE_S)
+            continue
         worker = Worker(
             functions=[
                 func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=JOB_TIMEOUT_S)
             ],
             queue_name=jobs.QUEUE,
-            redis_settings=jobs.redis_settings(settings.redis_url),
+            redis_pool=pool,
             handle_signals=False,
             max_jobs=settings.worker_jobs,
             poll_delay=0.1,
@@ -149,6 +162,8 @@ async def _listen(crew: Crew, *, settings: Settings) -> None:
             log.warning("bells are away, polling", extra={"cause": str(error)})
         finally:
             await _close(worker)
+            with contextlib.suppress(RedisError, OSError):
+                await pool.aclose()
         await asyncio.sleep(RESTART_PAUSE_S)
 
 
@@ -160,8 +175,7 @@ async def _close(worker: Worker) -> None:
         pass
     except asyncio.CancelledError:
         # It passes on how its jobs ended; only where this very task is to stop is it meant for us.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if told_to_stop():
             raise
 
 

@@ -13,7 +13,7 @@ from engine.config import Limits
 from engine.errors import StorageUnavailable, Unavailable, WorkerKilled
 from engine.jobs import Bell
 from engine.models import Failure
-from engine.store import Database, Tx, blobs, claims, purge, workers
+from engine.store import Database, Tx, blobs, claims, idempotency, purge, workers
 from engine.store.blobs import Blob
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class Sweep:
             await asyncio.sleep(self._limits.sweep_s)
 
     async def _sweep_while_sole(self, lock: Tx) -> None:
-        while not await purge.sole(lock):  # noqa: ASYNC110 - the lock lives in Postgres
+        silent_s = self._limits.lease_s / 2 + 2 * self._limits.sweep_s
+        while not await purge.sole(lock, silent_s=silent_s):  # noqa: ASYNC110 - it lives in Postgres
             await asyncio.sleep(self._limits.sweep_s)
         # After an outage every lease looks expired: first let the heartbeats speak again.
         await asyncio.sleep(self._limits.lease_s / 2)
@@ -86,10 +87,14 @@ class Sweep:
 
     def _steps(self) -> tuple[Step, ...]:
         rows, faults_max = BATCH_ROWS, self._limits.faults_max
-        silent_s = SILENT_LEASES * self._limits.lease_s
+        silent_s, delay_s = SILENT_LEASES * self._limits.lease_s, self._limits.retry_base_s
         return (
-            lambda tx: purge.expire_indexes(tx, limit=rows, faults_max=faults_max, killed=KILLED),
-            lambda tx: purge.expire_sources(tx, limit=rows, faults_max=faults_max, killed=KILLED),
+            lambda tx: purge.expire_indexes(
+                tx, limit=rows, faults_max=faults_max, killed=KILLED, delay_s=delay_s
+            ),
+            lambda tx: purge.expire_sources(
+                tx, limit=rows, faults_max=faults_max, killed=KILLED, delay_s=delay_s
+            ),
             purge.close_customers,
             lambda tx: purge.delete_sources_of_deleted_rags(tx, limit=rows),
             lambda tx: purge.delete_retired_chunks(tx, limit=rows),
@@ -101,8 +106,9 @@ class Sweep:
         )
 
     def _tidy_steps(self) -> tuple[Step, ...]:
-        rows = BATCH_ROWS
+        rows, keep_s = BATCH_ROWS, self._limits.idempotency_keep_s
         return (
+            lambda tx: idempotency.forget(tx, keep_s=keep_s, limit=rows),
             lambda tx: purge.delete_files(tx, limit=rows),
             lambda tx: purge.delete_customers(tx, limit=rows),
         )

@@ -33,18 +33,22 @@ from engine.api.native.schema import schema_handlers
 from engine.api.observe import RequestMeter, observed
 from engine.api.refusals import Refusals
 from engine.blobs import Blobs
+from engine.buckets import Rate
 from engine.config import Settings
 from engine.documents import Documents
 from engine.embedding import Models, Registry
 from engine.files import Files
 from engine.health import Health
+from engine.idempotency import Idempotency
 from engine.indexes import Indexes
 from engine.jobs import Bell
 from engine.library import Library
 from engine.logs import configure
 from engine.rags import Rags
+from engine.rates import Rates
 from engine.search import Search
 from engine.store import Database
+from engine.throttle import Throttle
 
 DATABASE_TIMEOUT_S = 5.0  # then a request is told to come back
 OPERATOR_CONNECTIONS = 2
@@ -105,6 +109,9 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers={Exception: _refuse, HTTPException: _refuse},
         openapi_config=None,
         logging_config=None,
+        # Said here, because the framework would take both from variables of its own.
+        debug=False,
+        pdb_on_exception=False,
         # Bodies are limited where they are read, each kind by its own setting.
         request_max_body_size=None,
     )
@@ -115,10 +122,12 @@ def create_app(settings: Settings) -> Litestar:
 
 def _refuse(request: HttpRequest, error: Exception) -> Response[bytes]:
     """Each door answers for the paths below it, also for routes that it does not have."""
-    refusals: Refusals[Any] = (
-        ELEVENLABS_REFUSALS if elevenlabs.is_here(request.scope["path"]) else NATIVE_REFUSALS
-    )
-    return refusals.on_error(request, error)
+    return refusals_at(request.scope["path"]).on_error(request, error)
+
+
+def refusals_at(path: str) -> Refusals[Any]:
+    """How the door that a path belongs to refuses."""
+    return ELEVENLABS_REFUSALS if elevenlabs.is_here(path) else NATIVE_REFUSALS
 
 
 @asynccontextmanager
@@ -140,6 +149,7 @@ async def _verbs(settings: Settings, *, stack: AsyncExitStack) -> Verbs:
         role="rag_api",
         connections=settings.database_connections,
         timeout_s=DATABASE_TIMEOUT_S,
+        waiting_max=settings.limits.database_waiting_max,
     ).open()
     stack.push_async_callback(database.close)
     operator = await Database(
@@ -147,6 +157,7 @@ async def _verbs(settings: Settings, *, stack: AsyncExitStack) -> Verbs:
         role="rag_operator",
         connections=OPERATOR_CONNECTIONS,
         timeout_s=OPERATOR_TIMEOUT_S,
+        waiting_max=settings.limits.database_waiting_max,
     ).open()
     stack.push_async_callback(operator.close)
     bell = Bell(settings.redis_url)
@@ -174,4 +185,14 @@ async def _verbs(settings: Settings, *, stack: AsyncExitStack) -> Verbs:
         indexes=Indexes(database=database, bell=bell, registry=registry, limits=settings.limits),
         search=Search(database=database, models=models, limits=settings.limits),
         health=Health(database=operator, blobs=blobs, bell=bell, models=models),
+        throttle=Throttle(rates=await _rates(settings, stack=stack), limits=settings.limits),
+        idempotency=Idempotency(database=database, limits=settings.limits),
     )
+
+
+async def _rates(settings: Settings, *, stack: AsyncExitStack) -> Rates:
+    limits = settings.limits
+    rate = Rate(per_s=limits.customer_requests_per_s, burst=limits.customer_requests_burst)
+    rates = await Rates(settings.redis_url, rate=rate).open()
+    stack.push_async_callback(rates.close)
+    return rates

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from time import monotonic
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -26,9 +27,14 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
 _FAULTS = (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
-async def arriving(receive: Receive, *, idle_s: float) -> AsyncIterator[bytes]:
-    """A request's body as it arrives. Raises InvalidRequest when it breaks off or stands still."""
+async def arriving(
+    receive: Receive, *, idle_s: float, bytes_per_s_min: int = 0
+) -> AsyncIterator[bytes]:
+    """A request's body as it arrives. Raises InvalidRequest when it breaks off, stands still, or
+    after `idle_s` of waiting has been slower than `bytes_per_s_min`."""
+    waited_s, byte_count = 0.0, 0
     while True:
+        begun_s = monotonic()
         try:
             async with asyncio.timeout(idle_s):
                 event = await receive()
@@ -36,6 +42,10 @@ async def arriving(receive: Receive, *, idle_s: float) -> AsyncIterator[bytes]:
             raise refused("body", f"did not go on for {idle_s:g} s") from error
         if event["type"] != "http.request":
             raise refused("body", "ended before it was complete")
+        waited_s += monotonic() - begun_s
+        byte_count += len(event["body"])
+        if event["more_body"] and waited_s > idle_s and byte_count < bytes_per_s_min * waited_s:
+            raise refused("body", f"came slower than {bytes_per_s_min} bytes a second")
         if event["body"]:
             yield event["body"]
         if not event["more_body"]:

@@ -3,8 +3,11 @@
 Everything a handler decodes goes through here; what the values mean is checked by the verbs.
 """
 
-from collections.abc import AsyncIterator
+import hashlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -23,21 +26,29 @@ from engine.api.body import (
     require_json,
 )
 from engine.api.form import Form, FormRules, is_form, read_form
+from engine.api.ratelimit import REPLAYED, identified
 from engine.config import Limits, Settings
 from engine.documents import Documents
 from engine.errors import Detail
 from engine.files import Files
 from engine.health import Health
+from engine.idempotency import Idempotency, Keep, Keyed, Replay
 from engine.indexes import Indexes
 from engine.library import Library
 from engine.models import Cursor, CustomerId, Page, Upload
 from engine.rags import Rags
 from engine.search import Search
+from engine.throttle import Throttle
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
 # A body that does not go on for so long holds a connection for nothing.
 BODY_IDLE_S = 60.0
+BODY_BYTES_PER_S_MIN = 1_000
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 HttpRequest = Request[Any, Any, AppState]
+N = TypeVar("N")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -52,6 +63,8 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
     indexes: Indexes
     search: Search
     health: Health
+    throttle: Throttle
+    idempotency: Idempotency
 
 
 class Call:
@@ -65,6 +78,7 @@ class Call:
         self.verbs = verbs
         self.limits: Limits = settings.limits
         self.base_url = settings.base_url
+        self._arrived = hashlib.sha256(f"{request.method} {_canonical(request)}\n".encode())
 
     def query(self, name: str) -> str | None:
         """A query parameter. Raises InvalidRequest when it is given more than once."""
@@ -89,6 +103,43 @@ class Call:
         """A path parameter as a UUID. Raises InvalidRequest naming it."""
         return edge.id_of(self.request.path_params[name], field=name)
 
+    def keyed(self) -> Keyed | None:
+        """The request under its Idempotency-Key, None without one; ask when the body was read.
+        Raises InvalidRequest."""
+        key = edge.single(self.request.headers.getall(IDEMPOTENCY_KEY, []), field=IDEMPOTENCY_KEY)
+        if key is None:
+            return None
+        if not _KEY.fullmatch(key.strip()):
+            raise edge.refused(IDEMPOTENCY_KEY, "must be 1 to 255 printable ASCII characters")
+        return Keyed(
+            customer_id=self.customer_id, key=key.strip(), request_hash=self._arrived.digest()
+        )
+
+    async def once(
+        self,
+        make: Callable[..., Awaitable[N]],
+        *,
+        shape: Callable[[N], S],
+        kind: type[S],
+    ) -> S:
+        """What `make` makes, told as `shape`. With an Idempotency-Key it is given that to `keep`,
+        and the same request gets the same answer again."""
+        keyed = self.keyed()
+        if keyed is None:
+            return shape(await make(keep=None))
+
+        async def kept(keep: Keep[N]) -> N:
+            return await make(keep=keep)
+
+        def encoded(noun: N) -> bytes:
+            return msgspec.json.encode(shape(noun))
+
+        made = await self.verbs.idempotency.once(keyed, kept, encode=encoded)
+        if not isinstance(made, Replay):
+            return shape(made)
+        self.request.scope["state"][REPLAYED] = True
+        return msgspec.json.decode(made.answer, type=kind)
+
     @property
     def content_type(self) -> str:
         return self.header("content-type")
@@ -97,11 +148,13 @@ class Call:
         """The JSON body. Raises InvalidRequest, BodyTooLarge."""
         require_json(self.content_type, or_form=or_form)
         body = await read_limited(self._chunks(), bytes_max=self.limits.json_bytes_max)
+        self._arrived.update(body)
         return from_json(body, kind)
 
     async def placed_json(self, kind: type[S]) -> S:
         """The JSON body of a lenient door, whatever it is announced as; see body.placed_json."""
         text = await read_limited(self._chunks(), bytes_max=self.limits.json_bytes_max)
+        self._arrived.update(text)
         return placed_json(text, kind)
 
     async def form_with_file(self, file_field: str) -> tuple[dict[str, str], Upload]:
@@ -141,16 +194,19 @@ class Call:
         """All parts of a form; files go to storage as they arrive. Raises as `form`."""
         if not is_form(self.content_type):
             raise edge.refused("Content-Type", "must be multipart/form-data")
-        return await read_form(
-            limited(self._chunks(), bytes_max=self.limits.request_bytes_max),
-            content_type=self.content_type,
-            rules=FormRules(
-                file_field=file_field,
-                files_max=files_max,
-                text_bytes_max=self.limits.json_bytes_max,
-            ),
-            receive=self._receive,
-        )
+        with self.verbs.files.receiving():
+            form = await read_form(
+                limited(self._chunks(), bytes_max=self.limits.request_bytes_max),
+                content_type=self.content_type,
+                rules=FormRules(
+                    file_field=file_field,
+                    files_max=files_max,
+                    text_bytes_max=self.limits.json_bytes_max,
+                ),
+                receive=self._receive,
+            )
+        self._arrived.update(_in_short(form))
+        return form
 
     async def _receive(
         self, filename: str, media_type: str, chunks: AsyncIterator[bytes]
@@ -160,23 +216,54 @@ class Call:
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:
-        return arriving(self.request.receive, idle_s=BODY_IDLE_S)
+        if self.header("content-encoding").strip().lower() not in ("", "identity"):
+            raise edge.refused("Content-Encoding", "is not taken: send the body as it is")
+        return arriving(
+            self.request.receive, idle_s=BODY_IDLE_S, bytes_per_s_min=BODY_BYTES_PER_S_MIN
+        )
+
+
+def _canonical(request: HttpRequest) -> str:
+    """The path without the old prefix: a route and its twin do the same. With what the query asks
+    for, which is not who asks."""
+    path: str = request.scope["path"]
+    path = path.removeprefix(edge.LEGACY_PREFIX) if edge.is_legacy(path) else path
+    asked = sorted(each for each in request.query_params.multi_items() if each[0] != "accesskey")
+    return f"{path}?{urlencode(asked)}" if asked else path
+
+
+def _in_short(form: Form) -> bytes:
+    """The same for the same form, whatever boundary and order of fields a client chose."""
+    files = [(each.filename, each.media_type, each.sha256) for each in form.uploads]
+    return msgspec.msgpack.encode([sorted(form.texts.items()), files])
+
+
+async def identify(
+    request: HttpRequest, authenticate: Callable[[HttpRequest, Access], Awaitable[CustomerId]]
+) -> CustomerId:
+    """Who calls, when address and customer may go on. Raises RateLimited, Unauthenticated."""
+    verbs: Verbs = request.app.state.verbs
+    return await identified(
+        request,
+        throttle=verbs.throttle,
+        authenticate=lambda: authenticate(request, verbs.access),
+    )
 
 
 async def called(request: HttpRequest) -> Call:
-    """Make out the caller. Raises Unauthenticated, InvalidRequest for what is not supported."""
-    verbs: Verbs = request.app.state.verbs
+    """Make out the caller. Raises RateLimited, Unauthenticated, InvalidRequest."""
+    return Call(
+        request=request,
+        customer_id=await identify(request, _by_access_key),
+        verbs=request.app.state.verbs,
+        settings=request.app.state.settings,
+    )
+
+
+async def _by_access_key(request: HttpRequest, access: Access) -> CustomerId:
     path = request.scope["path"]
     accesskey = None
     if edge.is_legacy(path):
         accesskey = edge.single(request.query_params.getall("accesskey", []), field="accesskey")
     token = edge.token_of(headers=request.headers, path=path, accesskey=accesskey)
-    customer_id = await verbs.access.authenticate(token)
-    if "idempotency-key" in request.headers:
-        raise edge.refused("Idempotency-Key", "is not supported yet")
-    return Call(
-        request=request,
-        customer_id=customer_id,
-        verbs=verbs,
-        settings=request.app.state.settings,
-    )
+    return await access.authenticate(token)

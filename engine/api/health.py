@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from engine.api.call import HttpRequest, Verbs
+from engine.api.ratelimit import address_of
 from engine.errors import Unavailable
 from engine.health import Metrics
 
@@ -22,6 +23,7 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: HttpRequest) -> dict[str, str | dict[str, str]]:
     """What requests cannot do without answers; else the error names what is away."""
     verbs: Verbs = request.app.state.verbs
+    verbs.throttle.address(address_of(request.scope.get("client")))
     checks = await verbs.health.ready()
     return {"status": "ok", "checks": checks}
 
@@ -30,6 +32,7 @@ async def readyz(request: HttpRequest) -> dict[str, str | dict[str, str]]:
 async def metrics(request: HttpRequest) -> Response[bytes]:
     """Prometheus text: the queue and the workers, then the requests of this process."""
     verbs: Verbs = request.app.state.verbs
+    verbs.throttle.address(address_of(request.scope.get("client")))
     try:
         measured = await verbs.health.metrics()
     except Unavailable:

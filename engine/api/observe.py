@@ -1,4 +1,5 @@
-"""Around every request: its id, one line in the access log, and counts for /metrics.
+"""Around every request: its id, what is left of its rate, what guards its answer in a browser, its
+line in the access log, and counts for /metrics.
 
 Outermost of all, so that unknown routes and refused methods are seen as well. The path is logged
 without its query, where a key may stand.
@@ -11,6 +12,8 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from engine.api.edge import request_id, request_id_of, without_tokens
+from engine.api.headers import guarded
+from engine.api.ratelimit import headers_of
 from engine.logs import bind
 
 log = logging.getLogger("engine.api.access")
@@ -57,7 +60,8 @@ async def observed(
         nonlocal code
         if message["type"] == "http.response.start":
             code = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", own_id.encode())]
+            own = (b"x-request-id", own_id.encode())
+            message["headers"] = guarded([*message["headers"], own, *headers_of(scope)])
         await send(message)
 
     begun = perf_counter()

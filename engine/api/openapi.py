@@ -17,6 +17,36 @@ Json = dict[str, Any]
 OPERATION = "operation"
 API_VERSION = "1.0.0"
 REF = "#/components/schemas/{name}"
+ID = "/id"
+# What answers carry besides their bodies.
+HEADERS: Mapping[str, Json] = {
+    "X-Request-Id": {
+        "description": "The caller's own, or a new one: name it when you report something.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    },
+    "RateLimit-Limit": {
+        "description": "How many requests may come at once.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateLimit-Remaining": {
+        "description": "How many of them are left now.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Reset": {
+        "description": "Seconds until all of them are there again.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before the request is sent again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "ETag": {"description": "Of this very answer.", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "This is the first answer to this Idempotency-Key, given again.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+_ALWAYS = ("X-Request-Id", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -29,7 +59,8 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint for readers of the document. `form` names the file part of its multipart form."""
+    """An endpoint for readers of the document. `form` names the file part of its multipart form;
+    `made` is where its answer has the id of what it made."""
 
     summary: str
     tag: str
@@ -42,6 +73,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     raises: tuple[type[errors.EngineError], ...] = ()
     not_modified: bool = False
+    made: str = ID
 
 
 class _NoFields(msgspec.Struct):
@@ -66,6 +98,7 @@ class Face(msgspec.Struct, frozen=True, kw_only=True):
 def document(face: Face, handlers: Iterable[HTTPRouteHandler], *, prefix: str = "") -> Json:
     """The whole document, OpenAPI 3.1. Handlers without an Operation are left out."""
     paths: dict[str, Json] = {}
+    makers: dict[str, Operation] = {}
     shapes: list[Any] = [*face.error_shapes]
     for handler in handlers:
         if OPERATION not in handler.opt:
@@ -77,6 +110,11 @@ def document(face: Face, handlers: Iterable[HTTPRouteHandler], *, prefix: str = 
             for method in handler.http_methods:
                 described = _operation(face, operation, path=plain, name=handler.handler_name)
                 paths.setdefault(plain, {})[method.lower()] = described
+                if method == "POST" and "id" in getattr(operation.answer, "__struct_fields__", ()):
+                    makers[plain] = operation
+    for path, operation in makers.items():
+        if links := _links(paths, path, made=operation.made):
+            paths[path]["post"]["responses"]["200"]["links"] = links
     return {
         "openapi": "3.1.0",
         "info": {"title": face.title, "version": API_VERSION, "description": face.description},
@@ -84,6 +122,7 @@ def document(face: Face, handlers: Iterable[HTTPRouteHandler], *, prefix: str = 
         "paths": paths,
         "components": {
             "schemas": _schemas(face, shapes),
+            "headers": dict(HEADERS),
             "securitySchemes": face.security_schemes,
         },
     }
@@ -112,18 +151,55 @@ def _operation(face: Face, operation: Operation, *, path: str, name: str) -> Jso
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": [*_in_path(face, path), *map(_parameter, operation.parameters)],
-        "responses": {**_success(face, operation), **face.failures(operation)},
+        "responses": _with_headers(
+            {**_success(face, operation), **face.failures(operation)}, operation
+        ),
     }
     if operation.body or operation.form:
         found["requestBody"] = _request_body(face, operation)
     return found
 
 
+def _with_headers(responses: Json, operation: Operation) -> Json:
+    """The same responses; shapes that are shared by operations stay as they are."""
+    keyed = any(each.name == "Idempotency-Key" for each in operation.parameters)
+    found: Json = {}
+    for code, response in responses.items():
+        names = [*_ALWAYS]
+        names += ["Retry-After"] if code in ("429", "503") else []
+        names += ["ETag"] if operation.not_modified and code in ("200", "304") else []
+        names += ["Idempotent-Replayed"] if keyed and code == "200" else []
+        headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        found[code] = {**response, "headers": headers}
+    return found
+
+
+def _links(paths: Mapping[str, Json], maker: str, *, made: str) -> Json:
+    """Which operations take the id of what a POST to `maker` made: those one parameter below it, or
+    below the path that it stands beside."""
+    known = _parameters_of(maker)
+    beside = maker.rpartition("/")[0]
+    links: Json = {}
+    for path, methods in paths.items():
+        new = [name for name in _parameters_of(path) if name not in known]
+        if len(new) != 1 or not path.startswith((f"{maker}/{{", f"{beside}/{{")):
+            continue
+        parameters = {name: f"$request.path.{name}" for name in known}
+        parameters[new[0]] = f"$response.body#{made}"
+        for operation in methods.values():
+            name = operation["operationId"]
+            links[name] = {"operationId": name, "parameters": parameters}
+    return links
+
+
+def _parameters_of(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
 def _in_path(face: Face, path: str) -> list[Json]:
     return [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": face.path_schema}
-        for part in path.split("/")
-        if part.startswith("{")
+        {"name": name, "in": "path", "required": True, "schema": face.path_schema}
+        for name in _parameters_of(path)
     ]
 
 

@@ -5,6 +5,7 @@ Nothing of what went wrong inside leaves the process; all of it is logged.
 
 import logging
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 from litestar import Response
@@ -28,8 +29,8 @@ class Row(Protocol):
 
 
 R = TypeVar("R", bound=Row)
-# Of the request, a row, a message, and the error if it is the engine's.
-Answer = Callable[[HttpRequest, R, str, errors.EngineError | None], Response[bytes]]
+# Of the request's method, a row, a message, and the error if it is the engine's.
+Answer = Callable[[str, R, str, errors.EngineError | None], Response[bytes]]
 HTTP_MESSAGES = {
     404: "There is no such route.",
     405: "This route does not take this method; see the header Allow.",
@@ -64,10 +65,15 @@ class Refusals(Generic[R]):
         row = self.row_of(error)
         if row is self._internal:
             return self.on_unforeseen(request, error)
-        answer = self._answer(request, row, error.message, error)
+        answer = self._answer(request.method, row, error.message, error)
         if isinstance(error, errors.Unavailable):
             log.warning("unavailable", extra={"reason": row.status}, exc_info=error)
-            answer.headers["Retry-After"] = str(error.retry_after_s)
+        if error.retry_after_s is not None:
+            answer.headers["Retry-After"] = str(ceil(error.retry_after_s))
+        if isinstance(error, errors.RateLimited):
+            answer.headers["RateLimit-Limit"] = str(error.allowance_max)
+            answer.headers["RateLimit-Remaining"] = "0"
+            answer.headers["RateLimit-Reset"] = str(ceil(error.retry_after_s or 0))
         return answer
 
     def on_http_error(self, request: HttpRequest, error: HTTPException) -> Response[bytes]:
@@ -78,16 +84,20 @@ class Refusals(Generic[R]):
         row = self._http.get(code) or self._other(code)
         message = HTTP_MESSAGES.get(code, "The request cannot be served as it stands.")
         given = error.headers or {}
-        answer = self._answer(request, row, message, None)
+        answer = self._answer(request.method, row, message, None)
         answer.headers |= {key: value for key, value in given.items() if key.lower() == "allow"}
         return answer
+
+    def unread(self, code: int, message: str) -> Response[bytes]:
+        """For what never became a request that could be read."""
+        return self._answer("", self._http.get(code) or self._other(code), message, None)
 
     def on_unforeseen(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """The last handler."""
         path = without_tokens(request.scope["path"])
         log.error("unforeseen error", extra={"path": path}, exc_info=error)
         message = f"Something went wrong inside. Report it with the request id {request_id.get()}."
-        return self._answer(request, self._internal, message, None)
+        return self._answer(request.method, self._internal, message, None)
 
     def on_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """Whatever was raised."""

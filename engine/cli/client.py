@@ -5,13 +5,15 @@ which order, is the verbs' matter.
 """
 
 import mimetypes
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import msgspec
@@ -29,6 +31,13 @@ ANSWER_TIMEOUT_S = 120.0
 PAGE_SIZE = 100
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHECKS_TIMEOUT_S = 2.0
+# A busy engine says when to come back. What may be sent twice is sent again until it has been tried
+# for so long; a little later than told, and not by all callers at the same moment.
+AGAIN = (429, 503)
+AGAIN_TOTAL_S = 120.0
+AGAIN_WAIT_S = 1.0  # where nothing is said
+AGAIN_JITTER = 0.25
+HOPELESS = ("TOO_MANY_IDEMPOTENCY_KEYS",)  # for hours
 
 
 class ApiError(CliError):
@@ -40,10 +49,14 @@ class ApiError(CliError):
 
 
 class Client:
-    """One engine, one access key. Every method raises ApiError, or CliError when out of reach."""
+    """One engine, one access key. Every method raises ApiError, or CliError when out of reach.
 
-    def __init__(self, url: str, *, key: str = "") -> None:
+    `again_s`: for how long it comes back to an engine that is busy.
+    """
+
+    def __init__(self, url: str, *, key: str = "", again_s: float = AGAIN_TOTAL_S) -> None:
         self.url = url
+        self._again_s = again_s
         wrong = CliError(f"{url!r} is not the address of an engine.", exit_code=Exit.USAGE)
         try:
             host, address = urlsplit(url).hostname, httpx.URL(url)
@@ -93,7 +106,7 @@ class Client:
         return next((rag for rag in self.rags() if rag.name == name), None)
 
     def create_rag(self, name: str) -> answers.Rag:
-        return self._ask("POST", "/rags", answers.Rag, json={"name": name})
+        return self._create("/rags", answers.Rag, json={"name": name})
 
     def delete_rag(self, rag_id: str) -> answers.Rag:
         return self._ask("DELETE", f"/rags/{rag_id}", answers.Rag)
@@ -105,14 +118,15 @@ class Client:
 
     def add_files(self, rag_id: str, file_ids: list[str]) -> None:
         body = {"storage_file_ids": file_ids}
-        self._ask("POST", f"/rags/{rag_id}/sources", answers.Rag, json=body)
+        self._create(f"/rags/{rag_id}/sources", answers.Rag, json=body)
 
     def add_url(self, rag_id: str, url: str) -> None:
         body = {"source_urls": [url]}
-        self._ask("POST", f"/rags/{rag_id}/sources", answers.Rag, json=body)
+        self._create(f"/rags/{rag_id}/sources", answers.Rag, json=body)
 
     def refresh_source(self, rag_id: str, source_id: str) -> answers.Source:
-        return self._ask("POST", f"/rags/{rag_id}/sources/{source_id}/refresh", answers.Source)
+        path = f"/rags/{rag_id}/sources/{source_id}/refresh"
+        return self._ask("POST", path, answers.Source, again=True)
 
     def delete_source(self, rag_id: str, source_id: str) -> None:
         self._ask("DELETE", f"/rags/{rag_id}/sources/{source_id}", answers.Rag)
@@ -126,8 +140,7 @@ class Client:
         """Streams the file; nothing is held whole in memory. Raises OSError when unreadable."""
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         with path.open("rb") as file:
-            return self._ask(
-                "POST",
+            return self._create(
                 "/storage_files",
                 answers.File,
                 files={"file": (clean_line(path.name, limit=255) or "file", file, media_type)},
@@ -140,15 +153,16 @@ class Client:
 
     def query(self, rag_id: str, question: str, *, top_k: int) -> tuple[answers.Hit, ...]:
         body = {"query": question, "top_k": top_k}
-        return self._ask("POST", f"/rags/{rag_id}/query", answers.Hits, json=body).results
+        path = f"/rags/{rag_id}/query"
+        return self._ask("POST", path, answers.Hits, again=True, json=body).results
 
     def readiness(self) -> answers.Readiness:
         """What the engine stands on. Raises ApiError, naming what is away."""
-        return self._ask("GET", "/readyz", answers.Readiness, timeout=CHECKS_TIMEOUT_S)
+        return self._ask("GET", "/readyz", answers.Readiness, again=False, timeout=CHECKS_TIMEOUT_S)
 
     def metrics(self) -> str:
         """Prometheus text."""
-        return self._response("GET", "/metrics", timeout=CHECKS_TIMEOUT_S).text
+        return self._response("GET", "/metrics", again=False, timeout=CHECKS_TIMEOUT_S).text
 
     def _rag_by_id(self, rag_id: str) -> answers.Rag | None:
         try:
@@ -170,20 +184,42 @@ class Client:
             if not token:
                 return
 
-    def _ask(self, method: str, path: str, kind: type[T], **options: object) -> T:
-        response = self._response(method, path, **options)
+    def _create(self, path: str, kind: type[T], **options: Any) -> T:
+        """Once, however often it has to be sent. Who has used up all keys goes on without one."""
+        headers = {"Idempotency-Key": str(uuid4())}
+        try:
+            return self._ask("POST", path, kind, again=True, headers=headers, **options)
+        except ApiError as error:
+            if error.reason != "TOO_MANY_IDEMPOTENCY_KEYS":
+                raise
+        return self._ask("POST", path, kind, **options)
+
+    def _ask(
+        self, method: str, path: str, kind: type[T], *, again: bool | None = None, **options: Any
+    ) -> T:
+        response = self._response(method, path, again=again, **options)
         try:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CliError(f"What answers at {self.url} is not a rag-engine.") from error
 
-    def _response(self, method: str, path: str, **options: object) -> httpx.Response:
+    def _response(
+        self, method: str, path: str, *, again: bool | None = None, **options: Any
+    ) -> httpx.Response:
+        """`again`: whether the request may be sent twice; by default one that only reads."""
         send: Callable[..., httpx.Response] = self._http.request
-        with self._reached():
-            response = send(method, path, **options)
-        if not response.is_success:
-            raise _refused(response)
-        return response
+        may_repeat = method == "GET" if again is None else again
+        ends_s = monotonic() + (self._again_s if may_repeat else 0)
+        while True:
+            with self._reached():
+                response = send(method, path, **options)
+            if response.is_success:
+                return response
+            wait_s = _wait_s(response)
+            refused = _refused(response)
+            if wait_s is None or refused.reason in HOPELESS or monotonic() + wait_s > ends_s:
+                raise refused
+            sleep(wait_s)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -205,6 +241,16 @@ class Client:
 def connected(where: Where) -> Client:
     """A client of the engine that `where` leads to, with its key."""
     return Client(address_of(where), key=key_of(where))
+
+
+def _wait_s(response: httpx.Response) -> float | None:
+    """Until the same request may do, None for one that it will not help."""
+    if response.status_code not in AGAIN:
+        return None
+    told = response.headers.get("Retry-After", "")
+    # Not a date, which no engine sends but something in between may.
+    told_s = float(told) if told.isascii() and told.isdecimal() else AGAIN_WAIT_S
+    return told_s + random.uniform(0, max(told_s, AGAIN_WAIT_S) * AGAIN_JITTER)  # noqa: S311
 
 
 def _refused(response: httpx.Response) -> ApiError:

@@ -119,7 +119,7 @@ async def _purged(where: Where, customer: str, *, timeout_s: float) -> "tuple[Re
         operator = Operator(database=database)
         removed = await operator.close_customer(customer_id)
         deadline = time.monotonic() + timeout_s
-        while total(left := await operator.remaining(customer_id)):
+        while total(left := await operator.finish_customer(customer_id)):
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(PURGE_POLL_S)

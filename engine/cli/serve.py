@@ -71,6 +71,8 @@ def _apply_schema(settings: Settings) -> None:
 def _listen(settings: Settings) -> int:
     import uvicorn
 
+    from engine.api.connection import Connection
+
     try:
         uvicorn.run(
             "engine.api.app:from_env",
@@ -79,6 +81,8 @@ def _listen(settings: Settings) -> int:
             port=settings.port,
             workers=settings.api_processes,
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+            http=Connection,
+            ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,

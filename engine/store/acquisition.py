@@ -131,7 +131,7 @@ async def postpone(
     tx: Tx, *, claim: ClaimedSource, delay_s: float, failure: Failure | None
 ) -> None:
     """Due again in `delay_s`. With a failure it is charged; a source that still answers stays
-    ready and says so."""
+    ready and says so. What is suspected of killing workers stays so: it was not acquitted."""
     await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
     _fenced(
         await tx.run(
@@ -140,7 +140,7 @@ async def postpone(
             SET due_at = now() + make_interval(secs => %(delay_s)s), lease_until = NULL,
                 worker_id = NULL, stage = NULL, updated_at = clock_timestamp(),
                 faults = faults + (%(failure)s::jsonb IS NOT NULL)::int,
-                failure = COALESCE(%(failure)s::jsonb, failure), alone = false,
+                failure = COALESCE(%(failure)s::jsonb, failure),
                 refresh_failed = %(failure)s::jsonb IS NOT NULL AND live.live,
                 state = CASE WHEN %(failure)s::jsonb IS NOT NULL AND live.live
                              THEN 'ready' ELSE 'pending' END

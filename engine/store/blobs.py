@@ -1,6 +1,10 @@
 """blobs: one row for each content of a customer; upload and purge lock it alike."""
 
+from engine.config import Limits
+from engine.errors import StorageQuotaReached
 from engine.models import CustomerId, Noun
+from engine.store import quotas
+from engine.store.claims import ClaimedSource
 from engine.store.database import Tx
 
 
@@ -9,26 +13,58 @@ class Blob(Noun, frozen=True, kw_only=True):
     sha256: bytes
 
 
-async def ensure(tx: Tx, *, customer_id: CustomerId, sha256: bytes, file_bytes: int) -> None:
-    """Have the row, fresh enough that purge leaves it alone while its bytes are being put."""
-    await tx.run(
-        """
-        INSERT INTO blobs (customer_id, sha256, file_bytes)
-        VALUES (%(customer_id)s, %(sha256)s, %(file_bytes)s)
-        ON CONFLICT (customer_id, sha256) DO UPDATE SET touched_at = now()
-        """,
-        {"customer_id": customer_id, "sha256": sha256, "file_bytes": file_bytes},
+async def ensure(tx: Tx, *, customer_id: CustomerId, sha256: bytes, file_bytes: int) -> bool:
+    """Have the row, fresh enough that purge leaves it alone while its bytes are being put; whether
+    it is new."""
+    return (
+        await tx.value(
+            bool,
+            """
+            INSERT INTO blobs (customer_id, sha256, file_bytes)
+            VALUES (%(customer_id)s, %(sha256)s, %(file_bytes)s)
+            ON CONFLICT (customer_id, sha256) DO UPDATE SET touched_at = now()
+            RETURNING xmax = 0
+            """,
+            {"customer_id": customer_id, "sha256": sha256, "file_bytes": file_bytes},
+        )
+        or False
     )
+
+
+async def ensure_original(
+    tx: Tx, *, claim: ClaimedSource, sha256: bytes, file_bytes: int, limits: Limits
+) -> None:
+    """As `ensure`, for what was fetched. Raises StorageQuotaReached when it is too much."""
+    customer_id, bytes_max = claim.customer_id, limits.customer_stored_bytes_max
+    if not await ensure(tx, customer_id=customer_id, sha256=sha256, file_bytes=file_bytes):
+        return
+    await quotas.lock(tx, customer_id=customer_id)
+    if await quotas.stored_bytes(tx, customer_id=customer_id) > bytes_max:
+        raise StorageQuotaReached(
+            f"With the fetched document the customer would store more than {bytes_max} bytes."
+        )
 
 
 async def lock(tx: Tx, *, customer_id: CustomerId, sha256: bytes) -> bool:
     """Hold the row until the transaction ends. False: purge has removed it."""
+    held = await tx.value(
+        bool,
+        "SELECT true FROM blobs WHERE customer_id = %(customer_id)s AND sha256 = %(sha256)s"
+        " FOR UPDATE",
+        {"customer_id": customer_id, "sha256": sha256},
+    )
+    # The bytes go to the storage in this transaction, which takes long when that is slow.
+    await tx.run("SELECT set_config('idle_in_transaction_session_timeout', '600000', true)")
+    return held or False
+
+
+async def any_stored(tx: Tx, *, customer_id: CustomerId) -> bool:
+    """Whether bytes of this customer lie in the storage: a file is made once they do."""
     return (
         await tx.value(
             bool,
-            "SELECT true FROM blobs WHERE customer_id = %(customer_id)s AND sha256 = %(sha256)s"
-            " FOR UPDATE",
-            {"customer_id": customer_id, "sha256": sha256},
+            "SELECT EXISTS (SELECT FROM files WHERE customer_id = %(customer_id)s)",
+            {"customer_id": customer_id},
         )
         or False
     )

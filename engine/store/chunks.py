@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector_async
 
 from engine.models import (
     Chunk,
@@ -20,6 +19,7 @@ from engine.models import (
 )
 from engine.store.claims import ClaimedIndex
 from engine.store.database import Tx
+from engine.store.vectortypes import know_vectors
 
 Vectors = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ async def insert(
 
     A pipeline of INSERTs, because COPY is refused to a role under row-level security.
     """
-    await register_vector_async(tx.connection)
+    await know_vectors(tx)
     await tx.many(
         """
         INSERT INTO chunks (index_id, generation, ordinal, customer_id, rag_id, source_id,
@@ -107,7 +107,7 @@ async def reusable(
 
     Others under the same key come from another model that had the name: they are of no use.
     """
-    await register_vector_async(tx.connection)
+    await know_vectors(tx)
     rows = await (
         await tx.connection.execute(
             """

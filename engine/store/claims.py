@@ -275,6 +275,34 @@ async def renew_indexes(
     return {(IndexId(row.id), row.attempt) for row in rows}
 
 
+async def give_back_unknown(tx: Tx, *, worker_id: WorkerId, known: Sequence[SourceId]) -> int:
+    """Make due what this worker holds without knowing: a claim whose answer never arrived. The
+    document is not to blame, and waiting for the lease to end would look like a death.
+
+    `known` are the sources that the worker is busy with, by themselves or by an index.
+    """
+    sources = await tx.run(
+        """
+        UPDATE sources SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
+                           stage = NULL, updated_at = clock_timestamp()
+        WHERE id IN (SELECT id FROM sources
+                     WHERE worker_id = %(worker_id)s AND lease_until IS NOT NULL
+                       AND id <> ALL(%(known)s) FOR UPDATE SKIP LOCKED)
+        """,
+        {"worker_id": worker_id, "known": list(known)},
+    )
+    return sources + await tx.run(
+        """
+        UPDATE indexes SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
+                           stage = NULL, updated_at = clock_timestamp()
+        WHERE id IN (SELECT id FROM indexes
+                     WHERE worker_id = %(worker_id)s AND lease_until IS NOT NULL
+                       AND source_id <> ALL(%(known)s) FOR UPDATE SKIP LOCKED)
+        """,
+        {"worker_id": worker_id, "known": list(known)},
+    )
+
+
 class _Held(Noun, frozen=True, kw_only=True):
     id: UUID
     attempt: int

@@ -62,6 +62,24 @@ async def mark_deleted(tx: Tx, *, customer_id: CustomerId) -> bool:
     )
 
 
+async def delete_empty(tx: Tx, *, customer_id: CustomerId) -> bool:
+    """Whether it was closed and nothing of it was left; then its own row is gone."""
+    return bool(
+        await tx.run(
+            """
+            DELETE FROM customers c WHERE c.id = %(customer_id)s AND c.deleted_at IS NOT NULL
+              AND NOT EXISTS (SELECT FROM rags WHERE customer_id = c.id)
+              AND NOT EXISTS (SELECT FROM files WHERE customer_id = c.id)
+              AND NOT EXISTS (SELECT FROM folders WHERE customer_id = c.id)
+              AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
+              AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
+              AND NOT EXISTS (SELECT FROM idempotency_keys WHERE customer_id = c.id)
+            """,
+            {"customer_id": customer_id},
+        )
+    )
+
+
 async def usage(tx: Tx, *, customer_id: CustomerId) -> Usage:
     usage = await tx.one(
         Usage,
@@ -71,9 +89,15 @@ async def usage(tx: Tx, *, customer_id: CustomerId) -> Usage:
                (SELECT count(*) FROM sources s JOIN rags r ON r.id = s.rag_id
                 WHERE s.customer_id = %(customer_id)s AND s.deleted_at IS NULL
                   AND r.deleted_at IS NULL) AS sources,
-               (SELECT count(*) FROM files WHERE customer_id = %(customer_id)s) AS files,
+               (SELECT count(*) FROM files
+                WHERE customer_id = %(customer_id)s AND deleted_at IS NULL) AS files,
                (SELECT COALESCE(sum(file_bytes), 0)::bigint FROM files
-                WHERE customer_id = %(customer_id)s) AS file_bytes,
+                WHERE customer_id = %(customer_id)s AND deleted_at IS NULL) AS file_bytes,
+               (SELECT COALESCE(sum(file_bytes), 0)::bigint FROM blobs
+                WHERE customer_id = %(customer_id)s) AS stored_bytes,
+               (SELECT count(*) FROM sources s JOIN rags r ON r.id = s.rag_id
+                WHERE s.customer_id = %(customer_id)s AND s.due_at IS NOT NULL
+                  AND s.deleted_at IS NULL AND r.deleted_at IS NULL) AS queued_sources,
                (SELECT COALESCE(sum(i.chunk_count), 0)::bigint FROM indexes i
                 JOIN sources s ON s.id = i.source_id
                 JOIN rags r ON r.id = i.rag_id AND r.deleted_at IS NULL

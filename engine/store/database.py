@@ -8,12 +8,15 @@ from typing import Any, Literal, LiteralString, TypeVar
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from engine.errors import DatabaseUnavailable, StorageFileNotFound
+from engine.errors import DatabaseUnavailable, Overloaded, StorageFileNotFound
 from engine.models import CustomerId
+from engine.store.strings import clean_strings
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +25,8 @@ Params = Mapping[str, Any]
 T = TypeVar("T")
 
 # A path that went silent must end somewhere: here after 25 s, at the server as well, so that a host
-# that vanished inside a transaction does not keep its locks. No effect on Unix sockets.
+# that vanished inside a transaction does not keep its locks. No effect on Unix sockets. A process
+# that is frozen inside a transaction keeps its locks for no longer than the last of these.
 BOUNDS: Mapping[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -30,11 +34,30 @@ BOUNDS: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
     "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-    " -c idle_in_transaction_session_timeout=600000",
+    " -c idle_in_transaction_session_timeout=15000",
 }
+
+ANSWER_TIMEOUT_S = 60.0  # longer than any statement of the engine takes, locks included
+CHECK_TIMEOUT_S = 2.0  # of a connection before it is handed out, which is nothing but a round trip
 
 set_json_dumps(msgspec.json.encode)
 set_json_loads(msgspec.json.decode)
+
+
+class Connection(psycopg.AsyncConnection[dict[str, Any]]):
+    """Waits for no answer without end: something in between may keep a dead path alive."""
+
+    answer_timeout_s = ANSWER_TIMEOUT_S
+
+    async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        kwargs.setdefault("timeout", self.answer_timeout_s)
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        except psycopg.OperationalError:
+            # Still waiting: nobody may use the connection again, nor wait for it to be rolled back.
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.pgconn.finish()
+            raise
 
 
 class Tx:
@@ -72,26 +95,41 @@ class Tx:
         """The same statement for each of `rows`, pipelined into one round trip."""
         async with self.connection.cursor() as cursor:
             await cursor.executemany(query, rows)
+        # After a pipeline the server's clock for idle transactions stands still until a statement
+        # of its own: a process that is frozen now would keep its locks for ever.
+        await self.connection.execute("SELECT 1")
 
 
 class Database:
-    """A pool of connections that all act as one role. Opens lazily: the server may be away."""
+    """A pool of connections that all act as one role. Opens lazily: the server may be away.
+
+    `waiting_max`: how many may wait for a connection before others are sent away; 0: any number.
+    """
 
     def __init__(
-        self, url: str, *, role: Role, connections: int = 10, timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        role: Role,
+        connections: int = 10,
+        timeout_s: float = 10.0,
+        waiting_max: int = 0,
     ) -> None:
         self.url = url
         self.role: Role = role
         self.connections = connections
+        self._waiting_max = waiting_max
+        self._waiting = 0
         self._pool = AsyncConnectionPool(
             url,
             min_size=min(2, connections),
             max_size=connections,
             timeout=timeout_s,
             open=False,
+            connection_class=Connection,
             kwargs={"row_factory": dict_row, "application_name": role, **BOUNDS},
             configure=self._configure,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             reconnect_timeout=5.0,
         )
 
@@ -117,7 +155,7 @@ class Database:
         access key that a caller presented. Raises DatabaseUnavailable when the server is away.
         """
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._lent() as connection, connection.transaction():
                 if customer_id or token_hash:
                     await connection.execute(
                         "SELECT set_config('rag_engine.customer_id', %s, true),"
@@ -125,12 +163,36 @@ class Database:
                         (str(customer_id or ""), token_hash.hex() if token_hash else ""),
                     )
                 yield Tx(connection)
+                if connection.closed:
+                    # The driver would leave out the COMMIT without a word.
+                    raise psycopg.OperationalError("the connection closed before its commit")
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        """A connection of the pool, for which only so many may wait.
+
+        Counted here: the pool's own count keeps those who gave up until a connection comes, and
+        with a full count it refuses everybody before it looks for one. It would stay away for ever.
+        """
+        idle = self._pool.get_stats().get("pool_available", 0)
+        if self._waiting_max and self._waiting >= self._waiting_max + idle:
+            raise Overloaded("Too many requests wait for the database: come back soon.")
+        self._waiting += 1
+        try:
+            connection = await self._pool.getconn()
+        finally:
+            self._waiting -= 1
+        try:
+            async with connection:
+                yield connection
+        finally:
+            await self._pool.putconn(connection)
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Tx]:
         """A connection outside of the pool, each statement its own transaction."""
         with translated():
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await Connection.connect(
                 self.url, autocommit=True, row_factory=dict_row, **BOUNDS
             )
             async with connection:
@@ -138,10 +200,26 @@ class Database:
                 yield Tx(connection)
 
 
+async def _check(connection: Connection) -> None:
+    connection.answer_timeout_s = CHECK_TIMEOUT_S
+    await AsyncConnectionPool.check_connection(connection)
+    del connection.answer_timeout_s  # back to that of the class
+
+
 async def take_role(connection: psycopg.AsyncConnection[Any], role: str) -> None:
-    """SET ROLE, so that no superuser or owner session serves requests."""
+    """SET ROLE, so that no superuser or owner session serves requests; and clean strings."""
+    clean_strings(connection)
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
     await connection.execute("SET timezone TO 'UTC'")
+
+
+# A session that the server ended for its silence is told so in a class of errors of its own.
+AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 
 
 class translated:  # noqa: N801 - reads as a statement: with translated()
@@ -158,5 +236,5 @@ class translated:  # noqa: N801 - reads as a statement: with translated()
                 raise StorageFileNotFound("One of the files was deleted meanwhile.") from error
             # A row that another one points to went or came at the same moment: try again.
             raise DatabaseUnavailable("The data changed at the same moment.") from error
-        elif isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)):
+        elif isinstance(error, AWAY):
             raise DatabaseUnavailable("The database is away at the moment.") from error

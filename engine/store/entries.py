@@ -184,7 +184,8 @@ async def many(tx: Tx, *, customer_id: CustomerId, entry_ids: Sequence[UUID]) ->
     return {
         row.id: Entry(
             **{name: getattr(row, name) for name in fields if name != "folder_path"},
-            folder_path=paths[row.folder_id] if row.folder_id else (),
+            # A folder that was deleted since the statement before has no path any more.
+            folder_path=paths.get(row.folder_id, ()) if row.folder_id else (),
         )
         for row in rows
     }

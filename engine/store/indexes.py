@@ -22,12 +22,30 @@ async def hold(tx: Tx, *, claim: ClaimedIndex) -> None:
         raise Superseded
 
 
+async def faults(tx: Tx, *, claim: ClaimedIndex) -> int:
+    """What it is charged with by now; 0 when it is not ours any more."""
+    return (
+        await tx.value(
+            int,
+            "SELECT faults FROM indexes WHERE id = %(id)s AND attempt = %(attempt)s",
+            {"id": claim.id, "attempt": claim.attempt},
+        )
+        or 0
+    )
+
+
 async def progress(tx: Tx, *, claim: ClaimedIndex, stage: Stage, done: int, total: int) -> None:
-    """Set the stage and how far it is; the fence of every batch of chunks."""
+    """Set the stage and how far it is; the fence of every batch of chunks.
+
+    Whoever gets further than any attempt before is acquitted: a document that kills its worker
+    does so at the same place each time, and one that moves was killed by something else.
+    """
     _fenced(
         await tx.run(
             """
             UPDATE indexes SET stage = %(stage)s, done = %(done)s, total = %(total)s,
+                               alone = alone AND done >= %(done)s,
+                               faults = CASE WHEN done >= %(done)s THEN faults ELSE 0 END,
                                updated_at = clock_timestamp()
             WHERE id = %(id)s AND attempt = %(attempt)s AND lease_until IS NOT NULL
             """,
@@ -99,7 +117,7 @@ async def postpone(tx: Tx, *, claim: ClaimedIndex, delay_s: float, failure: Fail
             """
             UPDATE indexes
             SET state = 'pending', due_at = now() + make_interval(secs => %(delay_s)s),
-                lease_until = NULL, worker_id = NULL, stage = NULL, alone = false,
+                lease_until = NULL, worker_id = NULL, stage = NULL,
                 faults = faults + (%(failure)s::jsonb IS NOT NULL)::int,
                 failure = COALESCE(%(failure)s::jsonb, failure), updated_at = clock_timestamp()
             WHERE id = %(id)s AND attempt = %(attempt)s AND lease_until IS NOT NULL

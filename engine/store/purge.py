@@ -10,11 +10,17 @@ from engine.store import acquisition, folders
 from engine.store.database import Tx
 
 
-async def sole(tx: Tx) -> bool:
+async def sole(tx: Tx, *, silent_s: float = 0.0) -> bool:
     """Take the sweep's lock for this connection; False while another process has it.
 
-    The number is an arbitrary key that only this program uses.
+    The server ends a session that is silent for `silent_s` (0: never), so that a process that was
+    frozen or cut off does not keep the lock. The number is an arbitrary key that only this program
+    uses.
     """
+    await tx.run(
+        "SELECT set_config('idle_session_timeout', %(silent_ms)s, false)",
+        {"silent_ms": str(round(silent_s * 1000))},
+    )
     return await tx.value(bool, "SELECT pg_try_advisory_lock(7261043002)") or False
 
 
@@ -23,9 +29,15 @@ async def alive(tx: Tx) -> None:
     await tx.run("SELECT 1")
 
 
-async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
+async def expire_sources(
+    tx: Tx, *, limit: int, faults_max: int, killed: Failure, delay_s: float = 0.0
+) -> int:
     """Sources whose worker went silent are due again, alone; a death while alone is charged, and
-    the last one ends what waits for their text."""
+    the last one ends what waits for their text.
+
+    From the first charge on each pause is twice the one before, `delay_s` the first: a burst of
+    deaths that has nothing to do with the document must not hit it three times in a row.
+    """
     rows = await tx.all(
         _Expired,
         """
@@ -38,10 +50,18 @@ async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure
                            WHERE i.source_id = s.id AND r.id = s.rag_id
                              AND i.generation_live IS NOT NULL) AS live
             FROM sources s JOIN expired USING (id)
+        ), waiting AS (
+            -- No text will come for indexes that wait for it.
+            UPDATE indexes i SET state = 'error', retired = true, updated_at = clock_timestamp()
+            FROM verdict v
+            WHERE v.over AND i.source_id = v.id AND i.state = 'pending' AND i.due_at IS NULL
+              AND i.generation_live IS NULL
         )
         UPDATE sources s
         SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
-            faults = faults + alone::int, due_at = CASE WHEN v.over THEN NULL ELSE now() END,
+            faults = faults + alone::int,
+            due_at = CASE WHEN v.over THEN NULL WHEN NOT alone THEN now()
+                          ELSE now() + make_interval(secs => %(delay_s)s * 2 ^ faults) END,
             state = CASE WHEN NOT v.over THEN 'pending' WHEN v.live THEN 'ready' ELSE 'error' END,
             refresh_failed = v.over AND v.live,
             failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
@@ -49,13 +69,15 @@ async def expire_sources(tx: Tx, *, limit: int, faults_max: int, killed: Failure
         FROM verdict v WHERE s.id = v.id
         RETURNING s.id, v.over
         """,
-        _expiry(limit=limit, faults_max=faults_max, killed=killed),
+        _expiry(limit=limit, faults_max=faults_max, killed=killed, delay_s=delay_s),
     )
     await acquisition.fail_waiting(tx, source_ids=[row.id for row in rows if row.over])
     return len(rows)
 
 
-async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure) -> int:
+async def expire_indexes(
+    tx: Tx, *, limit: int, faults_max: int, killed: Failure, delay_s: float = 0.0
+) -> int:
     """As expire_sources. A source whose primary index is charged out goes with it."""
     # Source and index are locked together and nothing is waited for: a worker that finishes takes
     # them in the same order, and a heartbeat cannot come between the two verdicts.
@@ -80,14 +102,16 @@ async def expire_indexes(tx: Tx, *, limit: int, faults_max: int, killed: Failure
         )
         UPDATE indexes i
         SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
-            faults = faults + alone::int, due_at = CASE WHEN v.over THEN NULL ELSE now() END,
+            faults = faults + alone::int,
+            due_at = CASE WHEN v.over THEN NULL WHEN NOT alone THEN now()
+                          ELSE now() + make_interval(secs => %(delay_s)s * 2 ^ faults) END,
             state = CASE WHEN NOT v.over THEN 'pending' WHEN v.live THEN 'ready' ELSE 'error' END,
             retired = retired OR v.over, used_bytes = CASE WHEN v.over THEN 0 ELSE used_bytes END,
             failure = CASE WHEN v.over THEN %(killed)s::jsonb ELSE failure END,
             updated_at = clock_timestamp()
         FROM verdict v WHERE i.id = v.id
         """,
-        _expiry(limit=limit, faults_max=faults_max, killed=killed),
+        _expiry(limit=limit, faults_max=faults_max, killed=killed, delay_s=delay_s),
     )
 
 
@@ -244,28 +268,37 @@ class _Expired(msgspec.Struct, frozen=True, kw_only=True):
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of a customer, table by table; all zero once it is purged."""
 
+    customers: int
     rags: int
+    profiles: int
     sources: int
+    indexes: int
     chunks: int
     documents: int
     files: int
     folders: int
     accesskeys: int
     blobs: int
+    idempotency_keys: int
 
 
 async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
     receipt = await tx.one(
         Receipt,
         """
-        SELECT (SELECT count(*) FROM rags WHERE customer_id = %(id)s) AS rags,
+        SELECT (SELECT count(*) FROM customers WHERE id = %(id)s) AS customers,
+               (SELECT count(*) FROM rags WHERE customer_id = %(id)s) AS rags,
+               (SELECT count(*) FROM profiles WHERE customer_id = %(id)s) AS profiles,
                (SELECT count(*) FROM sources WHERE customer_id = %(id)s) AS sources,
+               (SELECT count(*) FROM indexes WHERE customer_id = %(id)s) AS indexes,
                (SELECT count(*) FROM chunks WHERE customer_id = %(id)s) AS chunks,
                (SELECT count(*) FROM documents WHERE customer_id = %(id)s) AS documents,
                (SELECT count(*) FROM files WHERE customer_id = %(id)s) AS files,
                (SELECT count(*) FROM folders WHERE customer_id = %(id)s) AS folders,
                (SELECT count(*) FROM accesskeys WHERE customer_id = %(id)s) AS accesskeys,
-               (SELECT count(*) FROM blobs WHERE customer_id = %(id)s) AS blobs
+               (SELECT count(*) FROM blobs WHERE customer_id = %(id)s) AS blobs,
+               (SELECT count(*) FROM idempotency_keys WHERE customer_id = %(id)s)
+               AS idempotency_keys
         """,
         {"id": customer_id},
     )
@@ -314,6 +347,7 @@ async def delete_customers(tx: Tx, *, limit: int) -> int:
           AND NOT EXISTS (SELECT FROM folders WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM idempotency_keys WHERE customer_id = c.id)
           AND c.id IN (SELECT id FROM customers WHERE deleted_at IS NOT NULL LIMIT %(limit)s)
         """,
         {"limit": limit},
@@ -329,6 +363,10 @@ async def close_customers(tx: Tx) -> int:
         "DELETE FROM accesskeys WHERE customer_id IN"
         " (SELECT id FROM customers WHERE deleted_at IS NOT NULL)"
     )
+    keys += await tx.run(
+        "DELETE FROM idempotency_keys WHERE customer_id IN"
+        " (SELECT id FROM customers WHERE deleted_at IS NOT NULL)"
+    )
     rags = await tx.run(
         "UPDATE rags SET deleted_at = now() WHERE deleted_at IS NULL AND customer_id IN"
         " (SELECT id FROM customers WHERE deleted_at IS NOT NULL)"
@@ -340,9 +378,10 @@ async def close_customers(tx: Tx) -> int:
     return keys + rags + files
 
 
-def _expiry(*, limit: int, faults_max: int, killed: Failure) -> dict[str, object]:
+def _expiry(*, limit: int, faults_max: int, killed: Failure, delay_s: float) -> dict[str, object]:
     return {
         "limit": limit,
         "faults_max": faults_max,
         "killed": msgspec.json.encode(killed).decode(),
+        "delay_s": delay_s,
     }

@@ -46,13 +46,14 @@ async def by_state(
     return found
 
 
-async def live_total(tx: Tx, *, rag_id: RagId) -> int:
+async def live_total(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> int:
     """How many sources a RAG has."""
     return (
         await tx.value(
             int,
-            "SELECT count(*) FROM sources WHERE rag_id = %(rag_id)s AND deleted_at IS NULL",
-            {"rag_id": rag_id},
+            "SELECT count(*) FROM sources WHERE customer_id = %(customer_id)s"
+            " AND rag_id = %(rag_id)s AND deleted_at IS NULL",
+            {"customer_id": customer_id, "rag_id": rag_id},
         )
         or 0
     )

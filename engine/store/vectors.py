@@ -11,12 +11,12 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector_async
 
 from engine.entries import EntryKind
 from engine.errors import ModelUnavailable
 from engine.models import CustomerId, Hit, Noun, ProfileId, RagId, SourceId
 from engine.store.database import Tx
+from engine.store.vectortypes import know_vectors
 
 
 class SourceHit(Noun, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ async def search(
 
     Raises ModelUnavailable when the chunks have vectors of other dimensions.
     """
-    await register_vector_async(tx.connection)
+    await know_vectors(tx)
     with _comparable(vector):
         return await tx.all(
             Hit,
@@ -84,17 +84,17 @@ async def search(
         )
 
 
-async def searchable(tx: Tx, *, profile_id: ProfileId) -> bool:
+async def searchable(tx: Tx, *, customer_id: CustomerId, profile_id: ProfileId) -> bool:
     """Whether any live chunk answers for this profile."""
     return (
         await tx.value(
             bool,
             """
             SELECT EXISTS (SELECT FROM indexes i JOIN sources s ON s.id = i.source_id
-                           WHERE i.profile_id = %(profile_id)s AND i.generation_live IS NOT NULL
-                             AND s.deleted_at IS NULL)
+                           WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
+                             AND i.generation_live IS NOT NULL AND s.deleted_at IS NULL)
             """,
-            {"profile_id": profile_id},
+            {"customer_id": customer_id, "profile_id": profile_id},
         )
         or False
     )
@@ -114,7 +114,7 @@ async def search_library(
     Over all RAGs of the customer that answer by `embedding_model`; rag indexes do not count. No
     `kinds`: all of them. Raises ModelUnavailable when chunks have vectors of other dimensions.
     """
-    await register_vector_async(tx.connection)
+    await know_vectors(tx)
     with _comparable(vector):
         return await tx.all(
             SourceHit,

@@ -140,9 +140,25 @@ CUSTOMER = {
             "query_characters_max",
             "top_k_max",
             "page_size_max",
+            "customer_stored_bytes_max",
+            "customer_sources_max",
+            "customer_queued_sources_max",
+            "customer_requests_burst",
         )
-    },
-    "usage": dict.fromkeys(("rags", "sources", "files", "file_bytes", "chunks"), number),
+    }
+    | {"customer_requests_per_s": lambda value: isinstance(value, float) and value > 0},
+    "usage": dict.fromkeys(
+        (
+            "rags",
+            "sources",
+            "queued_sources",
+            "files",
+            "file_bytes",
+            "stored_bytes",
+            "chunks",
+        ),
+        number,
+    ),
     "tm_create": time,
 }
 ACCESS_KEY = {

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, LiteralString
@@ -45,12 +45,14 @@ TERMINAL_TIMEOUT_S = 60.0
 class Hand:
     """A single worker process, without a supervisor that would start it again."""
 
-    def __init__(self, settings: Settings, *, log: Path) -> None:
+    def __init__(
+        self, settings: Settings, *, log: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self._log = log
         self._output = log.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "workers", "--one"],
-            env={**os.environ, **settings.env()},
+            env={**os.environ, **settings.env(), **(environ or {})},
             cwd=REPOSITORY,
             stdout=self._output,
             stderr=self._output,
@@ -72,6 +74,17 @@ class Hand:
             assert time.monotonic() < deadline, f"no {event!r} in {self._log.read_text()[-4000:]}"
             await asyncio.sleep(0.02)
 
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def frozen(self, timeout_s: float = 30.0) -> None:
+        """Wait until it is stopped as by SIGSTOP."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        deadline = time.monotonic() + timeout_s
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline, self._log.read_text()[-4000:]
+            await asyncio.sleep(0.02)
+
     async def death(self, timeout_s: float = 30.0) -> int:
         """Its exit status, once it has ended by itself."""
         return await asyncio.to_thread(self.process.wait, timeout_s)
@@ -83,6 +96,7 @@ class Hand:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
+            self.process.send_signal(signal.SIGCONT)
             try:
                 self.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
@@ -96,7 +110,7 @@ class Site:
 
     def __init__(self, settings: Settings, *, folder: Path) -> None:
         self.settings = settings
-        self._folder = folder
+        self.folder = folder
         self._hands: list[Hand] = []
         self.api = Database(settings.database_url, role="rag_api", connections=4)
         self.operator = Database(settings.database_url, role="rag_operator", connections=2)
@@ -122,9 +136,17 @@ class Site:
         )
         self.customer_id: CustomerId
 
-    def hire(self, *, failpoint: str = "") -> Hand:
-        log = self._folder / f"worker-{len(self._hands)}.log"
-        hand = Hand(replace(self.settings, failpoint=failpoint), log=log)
+    def hire(
+        self,
+        settings: Settings | None = None,
+        *,
+        failpoint: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> Hand:
+        """A worker, with settings of its own if its way to the services is another one."""
+        log = self.folder / f"worker-{len(self._hands)}.log"
+        ours = replace(settings or self.settings, failpoint=failpoint)
+        hand = Hand(ours, log=log, environ=environ)
         self._hands.append(hand)
         return hand
 
@@ -192,6 +214,10 @@ class Site:
         while not next(iter((await self.fetch(query))[0].values())):
             assert time.monotonic() < deadline, query
             await asyncio.sleep(0.05)
+
+    def told(self) -> str:
+        """The last that every worker has logged, for a failure's message."""
+        return "\n".join(path.read_text()[-2000:] for path in self.folder.glob("worker*.log"))
 
     def dismiss(self) -> None:
         for hand in self._hands:

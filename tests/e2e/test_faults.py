@@ -1,8 +1,10 @@
-"""Deaths and outages: real worker processes are killed, services restarted, and nothing is lost."""
+"""Deaths and deletions: real worker processes are killed, rows deleted, and nothing stays behind.
+
+Outages of services and all other faults are in tests/faults.
+"""
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,19 +14,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from fix_hands import Site, long_text, open_site, quick
 from fix_local import wait_until_gone
-from fix_services import REPOSITORY, make_folder, on_database
+from fix_services import REPOSITORY
 from fix_web import Web
 from msgspec.structs import replace
 
 from engine.config import Settings
 from engine.errors import SourceNotFound
-from engine.local import LocalServices
 from engine.models import State, rag_status
-from engine.store.schema import apply_schema
 from workers.ingest import BATCH_PASSAGES
 
 pytestmark = pytest.mark.anyio
@@ -231,62 +230,3 @@ async def test_a_source_deleted_while_it_is_embedded_leaves_no_chunk(site: Site)
     assert hand.process.poll() is None
     rows = await site.fetch("SELECT DISTINCT source_id FROM chunks")
     assert [row["source_id"] for row in rows] == [rag.sources[0].id]
-
-
-# Outages ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own_services() -> Iterator[LocalServices]:
-    """Servers that this test may stop."""
-    folder = make_folder()
-    with LocalServices(folder / "data", durable=False) as local:
-        admin_url = on_database(local.services.admin_url, database="rag_engine")
-        with psycopg.connect(admin_url, autocommit=True) as admin:
-            admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        asyncio.run(apply_schema(local.services.database_url))
-        yield local
-    shutil.rmtree(folder)
-
-
-async def test_everything_becomes_ready_although_both_services_restart_under_load(
-    own_services: LocalServices, settings: Settings, tmp_path: Path
-) -> None:
-    ours = replace(
-        quick(settings, lease_s=3.0),
-        database_url=own_services.services.database_url,
-        redis_url=own_services.services.redis_url,
-    )
-    async with open_site(ours, folder=tmp_path) as site:
-        texts = [long_text(500), *(f"# Leaf {n}\n\nText number {n}." for n in range(12))]
-        rag = await site.rag(*texts, chunk_tokens=16)
-        hands = [site.hire(), site.hire()]
-        await site.until("SELECT count(*) > 64 FROM chunks", timeout_s=30)
-        await asyncio.to_thread(own_services.restart_redis)
-        more = await site.rag(*(f"# Twig {n}\n\nText number {n}." for n in range(6)))
-        assert rag_status((await site.seen(rag)).counts) is State.PROCESSING, "no load any more"
-        await asyncio.to_thread(own_services.restart_postgres)
-        for started in (rag, more):
-            done = await site.until_terminal(started)
-            for source in done.sources:
-                await site.expect_whole(done, source.id)
-        assert [hand.process.poll() for hand in hands] == [None, None]
-        rows = await site.fetch(
-            "SELECT max(faults) AS faults, max(attempt) < 10 AS calm"
-            " FROM (SELECT faults, attempt FROM sources"
-            " UNION ALL SELECT faults, attempt FROM indexes) work"
-        )
-        assert rows == [{"faults": 0, "calm": True}]
-        assert [await hand.stop() for hand in hands] == [0, 0]
-
-
-async def test_ingestion_goes_on_while_redis_is_away(settings: Settings, tmp_path: Path) -> None:
-    ours = replace(quick(settings), redis_url=f"unix://{tmp_path}/nowhere.sock")
-    async with open_site(ours, folder=tmp_path) as site:
-        hand = site.hire()
-        rag = await site.rag("# A\n\nText.", "# B\n\nMore text.")
-        rag = await site.until_terminal(rag, timeout_s=20)
-        for source in rag.sources:
-            await site.expect_whole(rag, source.id)
-        assert hand.lines("bells are away, polling")
-        assert hand.process.poll() is None

@@ -65,9 +65,11 @@ async def test_the_same_content_of_a_customer_is_one_object(bench: Bench) -> Non
 
 async def test_customers_share_no_object(bench: Bench) -> None:
     sha256 = await bench.put(b"the same", customer_id=ME)
+    other = await bench.put(b"another", customer_id=YOU)
     with pytest.raises(FileNotFoundError):
         await bench.read(sha256, customer_id=YOU)
     await bench.put(b"the same", customer_id=YOU)
+    await bench.blobs.delete(customer_id=YOU, sha256=other)
     assert len(bench.objects()) == 2
     await bench.blobs.delete(customer_id=ME, sha256=sha256)
     assert await bench.read(sha256, customer_id=YOU) == b"the same"
@@ -90,9 +92,10 @@ async def test_large_objects_come_in_pieces(bench: Bench) -> None:
 
 async def test_deleting_twice_is_deleting_once(bench: Bench) -> None:
     sha256 = await bench.put(b"a text")
+    await bench.put(b"another")
     for _ in range(2):
         await bench.blobs.delete(customer_id=ME, sha256=sha256)
-    assert bench.objects() == []
+    assert len(bench.objects()) == 1
     with pytest.raises(FileNotFoundError):
         await bench.read(sha256)
 

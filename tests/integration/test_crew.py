@@ -17,7 +17,8 @@ from engine.models import SourceId, WorkerId
 from workers.crew import Crew
 from workers.extract.extractor import Extractor
 from workers.fetch import Fetcher
-from workers.ingest import Claim, Conductor, Held
+from workers.held import Claim, Held
+from workers.ingest import Conductor
 
 pytestmark = pytest.mark.anyio
 

@@ -308,8 +308,8 @@ async def test_the_default_rag_takes_no_more_sources_than_any_other(
         return_exceptions=True,
     )
     assert sum(isinstance(each, TooManySources) for each in made) == 3
-    rows = await desk.store.fetch("SELECT id FROM rags WHERE is_default")
-    assert await desk.store.do(tallies.live_total, rag_id=rows[0]["id"]) == 3
+    rows = await desk.store.fetch("SELECT customer_id, id AS rag_id FROM rags WHERE is_default")
+    assert await desk.store.do(tallies.live_total, **rows[0]) == 3
 
 
 async def test_chunks_of_the_default_rag_are_never_larger_than_its_model_reads(

@@ -27,7 +27,8 @@ from engine.rags import Rags
 from engine.store import Database, Tx, acquisition, files, indexes, sources
 from workers.extract.extractor import Extractor
 from workers.fetch import Fetcher
-from workers.ingest import Conductor, Held
+from workers.held import Held
+from workers.ingest import Conductor
 
 pytestmark = pytest.mark.anyio
 

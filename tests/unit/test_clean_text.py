@@ -35,3 +35,17 @@ def test_a_clean_line_keeps_its_limit(value: str, limit: int) -> None:
     assert len(line) <= limit
     assert "\n" not in line
     line.encode("utf-8")
+
+
+def test_a_line_shows_what_it_is_and_steers_no_terminal() -> None:
+    assert clean_line("red \x9b31m\x85text", limit=100) == "red 31m text"
+    assert clean_line("a\x0bb\x1cc\u2028d", limit=100) == "a b c d"
+    assert clean_line("invoice\u202efdp.exe\u2066", limit=100) == "invoicefdp.exe"
+    assert clean_line("שלום \u200fعالم", limit=100) == "שלום \u200fعالم"
+
+
+@given(ANYTHING)
+def test_a_clean_line_is_clean_already(value: str) -> None:
+    line = clean_line(value, limit=1_000)
+    assert clean_line(line, limit=1_000) == line
+    assert not any(character in line for character in map(chr, range(0x80, 0xA0)))

@@ -108,3 +108,16 @@ def test_paths_and_addresses_follow_from_each_other(tmp_path: Path) -> None:
 def test_a_wrong_entry_of_the_allow_list_is_named_with_its_setting() -> None:
     with pytest.raises(SettingsError, match=r"RAG_ENGINE_ALLOW_NETWORKS: 'nowhere' is neither"):
         Settings.from_env({"RAG_ENGINE_ALLOW_NETWORKS": "10.0.0.0/8, nowhere"})
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize("password", ["hush%zz", "hush%", "hush%00"])
+def test_a_password_with_a_bare_percent_sign_is_refused_without_being_told(
+    name: str, password: str
+) -> None:
+    url = f"postgresql://user:{password}@host/name"
+    with pytest.raises(SettingsError, match=f"RAG_ENGINE_{name}: .*%25") as caught:
+        Settings.from_env({f"RAG_ENGINE_{name}": url})
+    assert "hush" not in str(caught.value)
+    fine = f"postgresql://user:{password.replace('%', '%25')}@host/name"
+    assert Settings.from_env({f"RAG_ENGINE_{name}": fine})

@@ -94,3 +94,26 @@ def test_an_exception_comes_with_its_trace(lines: Lines) -> None:
     except ValueError:
         log.exception("failed")
     assert "ValueError: broken" in lines.objects[0]["exception"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("re_" + "aB3" * 11, "re_" + "aB3" * 11),  # 33 characters are no key
+        ("the key re_" + "aB3x" * 8 + " of", "the key … of"),
+        ("eyJhbGciOiJI.eyJjdXN0b21lciI.c2lnbmF0dXJl", "…"),
+        ("postgresql://user:pass/word@host/name", "postgresql://…@host/name"),
+        ("https://example.org:8080/a?b=c", "https://example.org:8080/a?b=c"),
+    ],
+)
+def test_what_has_the_form_of_a_secret_is_covered(lines: Lines, said: str, shown: str) -> None:
+    log.info(said, extra={"cause": said})
+    (line,) = lines.objects
+    assert (line["event"], line["cause"]) == (shown, shown)
+
+
+def test_a_line_with_unpaired_surrogates_is_written_without_them() -> None:
+    # Made here and not logged: what pytest captures has to be sent between its processes.
+    record = logging.makeLogRecord({"msg": "a\ud800b", "cause": "c\udfffd"})
+    line = json.loads(logs.JsonFormatter().format(record))
+    assert (line["event"], line["cause"]) == ("a?b", "c?d")

@@ -8,6 +8,7 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, cast
@@ -56,6 +57,8 @@ class Archive:
         members = self._zip.infolist()
         _check_inflated(members, packed_bytes=len(data), limits=limits)
         self._members = {member.filename.lower(): member for member in members}
+        names = Counter(member.filename.lower() for member in members)
+        self._repeated = {name for name, count in names.items() if count > 1}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,6 +74,9 @@ class Archive:
         member = self._members.get(name.lower())
         if member is None:
             raise DocumentBroken("A part that the document needs is missing.")
+        # Programs differ in which one they show, so to choose one would lose the other in silence.
+        if name.lower() in self._repeated:
+            raise DocumentBroken("The document's archive holds two parts of the same name.")
         if member.flag_bits & _ENCRYPTED_FLAGS:
             raise UnsupportedFormat("The document is encrypted, so it cannot be read.")
         # Others are inflated by zipfile without a bound, and no office program writes them.

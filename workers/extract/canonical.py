@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engine.models import Block
 
 _NEWLINES = re.compile(r"\r\n?|[\x0b\x0c]")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _BYTE_ORDER_MARK = "\ufeff"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from engine.errors import DocumentTooLarge, EmptyText
-from engine.models import Coverage, Document
+from engine.models import Coverage, Document, Warned
 from workers.extract import docx_parts as parts
 from workers.extract.archive import Archive
 from workers.extract.canonical import Layout
@@ -64,9 +64,18 @@ def read_docx(archive: Archive, *, characters_max: int) -> Document:
         coverage=Coverage(
             characters=layout.characters,
             tables=sum(block.kind == "table" for block in layout.blocks),
+            warnings=_warnings(body.unread),
         ),
         language=parts.language_of(archive, styles_part),
     )
+
+
+def _warnings(unread: int) -> tuple[Warned, ...]:
+    if not unread:
+        return ()
+    noun = "document" if unread == 1 else "documents"
+    message = f"{unread} {noun} embedded in this one could not be read."
+    return (Warned(code="parts_unread", message=message),)
 
 
 def _lay_notes(body: "_Body", archive: Archive) -> None:
@@ -128,6 +137,9 @@ class _Body:
         self._table = Table()
         self._items: list[str] = []
         self._in_properties = self._in_text = self._hidden = False
+        # Whether the paragraph under way was opened by a run that stands in none.
+        self._is_stray = False
+        self.unread = 0
         # Fields under way: the instruction, None once the field's result has begun.
         self._fields: list[list[str] | None] = []
         self._in_instruction = False
@@ -148,7 +160,7 @@ class _Body:
             "outlineLvl": lambda said: self._set("level", said),
             "numId": lambda said: self._set("list_id", said),
             "ilvl": lambda said: self._set("list_level", said),
-            "r": lambda _: self._set_hidden(False),
+            "r": lambda _: self._open_run(),
             "vanish": self._vanish,
             "t": lambda _: self._set_in_text(not self._hidden),
             "tab": lambda _: self._say(" "),
@@ -169,12 +181,15 @@ class _Body:
             "gridSpan": self._table.span,
             "tblHeader": self._table.repeat_header,
             "tblLook": self._table.look,
+            "altChunk": lambda _: self._miss(),
+            "subDoc": lambda _: self._miss(),
         }
 
     def _end_actions(self) -> dict[str, Callable[[], object]]:
         return {
             "p": self._close_paragraph,
             "pPr": lambda: self._set_in_properties(False),
+            "r": self._close_run,
             "t": lambda: self._set_in_text(False),
             "instrText": lambda: self._set_in_instruction(False),
             "hyperlink": self._close_link,
@@ -217,14 +232,27 @@ class _Body:
     def _set_in_properties(self, inside: bool) -> None:
         self._in_properties = inside
 
-    def _set_hidden(self, hidden: bool) -> None:
-        self._hidden = hidden
+    def _open_run(self) -> None:
+        self._hidden = False
+        # Broken writers leave runs beside paragraphs, and their text is text all the same.
+        if not self._paragraphs:
+            self._paragraphs.append(_Paragraph())
+            self._is_stray = True
+
+    def _close_run(self) -> None:
+        if self._is_stray and len(self._paragraphs) == 1:
+            self._close_paragraph()
+            self._is_stray = False
 
     def _set_in_text(self, inside: bool) -> None:
         self._in_text = inside
 
     def _set_in_instruction(self, inside: bool) -> None:
         self._in_instruction = inside
+
+    def _miss(self) -> None:
+        """A document within the document, which is not read."""
+        self.unread += 1
 
     # Of the paragraph ------------------------------------------------------------------------
 

@@ -39,15 +39,17 @@ class Table:
     def open(self) -> None:
         self._depth += 1
         if self._depth == 1:
-            self._rows, self._headed = [], False
+            self._rows, self._texts, self._headed = [], [], False
 
     def open_row(self) -> None:
         if self._depth == 1:
+            self._take_stray()
             self._rows.append([])
 
     def open_cell(self) -> None:
         if self._depth == 1:
-            self._texts, self._columns = [], 1
+            self._take_stray()
+            self._columns = 1
 
     def span(self, attributes: Attributes) -> None:
         """The cell stands over several columns."""
@@ -68,8 +70,9 @@ class Table:
             self._headed = is_on(named) if named else old
 
     def close_cell(self) -> None:
-        if self._depth == 1 and self._rows:
+        if self._depth == 1:
             cell = squeezed(" ".join(self._texts))
+            self._rows = self._rows or [[]]
             self._rows[-1] += [cell, *[""] * (self._columns - 1)]
             self._texts = []
 
@@ -78,5 +81,12 @@ class Table:
         self._depth -= 1
         if self._depth:
             return "", ""
+        self._take_stray()
         rows, self._rows = self._rows, []
         return pipe_table(rows, headed=self._headed)
+
+    def _take_stray(self) -> None:
+        """A row of its own for what stands in the table but in none of its cells."""
+        if self._texts:
+            self._rows.append([squeezed(" ".join(self._texts))])
+            self._texts = []

@@ -15,12 +15,13 @@ from workers.extract.archive import Archive
 from workers.extract.canonical import Layout
 from workers.extract.charset import decode
 from workers.extract.html import lay_chapter
-from workers.extract.sniff import Format
+from workers.extract.sniff import HEAD_BYTES, Format, refuse_binary
 from workers.extract.xmlstream import Element, tree
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _CHAPTER_TYPES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document")
+_NOBODY = Element("item")
 
 
 class _Package(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +85,7 @@ def _lay_chapter(layout: Layout, archive: Archive, name: str) -> tuple[Warned, .
     except DocumentBroken:
         return None
     try:
+        refuse_binary(data[:HEAD_BYTES])
         decoded = decode(data, declared="")
         return (*decoded.warnings, *lay_chapter(layout, decoded.text))
     except (DocumentBroken, UnsupportedFormat):
@@ -109,7 +111,10 @@ def _package_path(archive: Archive) -> str:
 
 
 def _chapters(root: Element, *, folder: str) -> Iterator[str]:
-    """The spine's chapters, each once, without those that are tables of contents."""
+    """The spine's chapters, each once, without those that are tables of contents.
+
+    "" for each that is no text or nowhere in the manifest: none of them may go missing in silence.
+    """
     items = {each.get("id", ""): each for each in root.iter("item")}
     contents = {
         _member(each.get("href", ""), folder=folder)
@@ -118,8 +123,12 @@ def _chapters(root: Element, *, folder: str) -> Iterator[str]:
     }
     seen: set[str] = set()
     for each in root.iter("itemref"):
-        item = items.get(each.get("idref", ""))
-        if item is None or item.get("media-type", "").lower() not in _CHAPTER_TYPES:
+        item = items.get(each.get("idref", ""), _NOBODY)
+        kind = item.get("media-type", "").lower()
+        if kind not in _CHAPTER_TYPES:
+            # Covers are pictures in many books, and say nothing that a reader could lose.
+            if not kind.startswith("image/"):
+                yield ""
             continue
         name = _member(item.get("href", ""), folder=folder)
         is_contents = "nav" in item.get("properties", "").split() or name in contents

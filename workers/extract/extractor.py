@@ -60,7 +60,9 @@ def _decoded(answer: bytes) -> Document:
         document = msgspec.msgpack.decode(answer, type=Document)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ExtractFailed("The document could not be read.") from error
-    said = (document.title, document.language or "", document.media_type, document.text)
+    said = {document.title, document.language or "", document.media_type, document.text}
+    said |= {heading for block in document.blocks for heading in block.headings}
+    said |= {word for each in document.coverage.warnings for word in (each.code, each.message)}
     if not all(map(is_clean, said)):
         raise ExtractFailed("The document could not be read.")
     return document

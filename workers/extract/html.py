@@ -5,7 +5,8 @@ The only module that touches lxml and trafilatura.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import trafilatura
 from lxml import etree
@@ -35,6 +36,10 @@ _LISTS_DEPTH_MAX = 50
 _LANGUAGE_CHARACTERS_MAX = 35
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*")
 _HEADINGS_LOST_MIN = 2
+# trafilatura counts the cells of a row anew for each that it adds: a row twice as wide takes four
+# times as long. So many looks at a cell are a second or two; no honest page comes near.
+_CELL_LOOKS_MAX = 100_000_000
+_SPAN_MAX = 100  # that trafilatura follows
 
 # HTML in trafilatura's words, so that one renderer serves both.
 _WORDS = {f"h{level}": "head" for level in range(1, 7)} | {
@@ -99,15 +104,63 @@ def lay_chapter(layout: Layout, text: str) -> tuple[Warned, ...]:
 
 def _parsed(text: str) -> tuple[etree._Element, bool]:
     """The tree, and whether libxml2 dropped what was nested too deep for it."""
-    parser = lxml_html.HTMLParser(encoding="utf-8")
     data = canonical(text).encode("utf-8")
     if not data.strip():
         raise EmptyText("The page shows no text.")
+    tree, faults = _tree(data, huge=False)
+    # Ten megabytes without a tag in between, and libxml2 ends the page right there. Without that
+    # limit it nests deeper than the renderers do, so it is lifted only where it has struck.
+    if any(_TOO_DEEP not in fault for fault in faults):
+        tree, faults = _tree(data, huge=True)
+    _gather(tree)
+    return tree, any(_TOO_DEEP in fault for fault in faults)
+
+
+def _tree(data: bytes, *, huge: bool) -> tuple[etree._Element, tuple[str, ...]]:
+    """The tree, and at which of its limits libxml2 left something out."""
+    parser = lxml_html.HTMLParser(encoding="utf-8", huge_tree=huge)
     try:
         tree = lxml_html.document_fromstring(data, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError) as error:
+        if not huge and _limits_met(parser):
+            return _tree(data, huge=True)
         raise DocumentBroken("The page cannot be read as HTML.") from error
-    return tree, any(_TOO_DEEP in entry.message for entry in parser.error_log)
+    return tree, _limits_met(parser)
+
+
+def _limits_met(parser: lxml_html.HTMLParser) -> tuple[str, ...]:
+    """What is merely malformed is mended and no fatal error, nor is it any loss."""
+    log = parser.error_log
+    return tuple(entry.message for entry in log if entry.level == etree.ErrorLevels.FATAL)
+
+
+def _gather(tree: etree._Element) -> None:
+    """Move into the body what stands behind it, which libxml2 leaves beside body or root."""
+    body = tree.find("body")
+    if body is None:
+        return
+    roots = [tree, *(each for each in tree.itersiblings() if isinstance(each.tag, str))]
+    for root in roots:
+        for part in list(root):
+            if part is body:
+                _pour(body, text=body.tail)
+                body.tail = None
+            elif part.tag == "body":
+                _pour(body, text=part.text, elements=list(part))
+                _pour(body, text=part.tail)
+            elif part.tag != "head":
+                body.append(part)
+
+
+def _pour(
+    body: etree._Element, *, text: str | None, elements: Sequence[etree._Element] = ()
+) -> None:
+    """The text behind all that the body has, and then the elements with what follows each."""
+    if len(body):
+        body[-1].tail = (body[-1].tail or "") + (text or "")
+    else:
+        body.text = (body.text or "") + (text or "")
+    body.extend(elements)
 
 
 def _title(tree: etree._Element) -> str:
@@ -169,7 +222,9 @@ def _distinct_characters(layout: Layout) -> int:
 
 
 def _main_content(tree: etree._Element) -> Layout | None:
-    """None when trafilatura finds nothing worth keeping."""
+    """None when trafilatura finds nothing worth keeping, or would take too long to find it."""
+    if _cell_looks(tree) > _CELL_LOOKS_MAX:
+        return None
     found = trafilatura.bare_extraction(
         tree,
         favor_recall=True,
@@ -184,6 +239,30 @@ def _main_content(tree: etree._Element) -> Layout | None:
     layout = Layout()
     _Renderer(layout).flow(found.body)
     return layout if layout.blocks else None
+
+
+def _cell_looks(tree: etree._Element) -> int:
+    """How often trafilatura will look at the cells of tables, about."""
+    looks = 0
+    for table in tree.iter("table"):
+        above, ends = 0, Counter[int]()  # columns that cells of earlier rows take, and up to where
+        rows: list[Iterable[etree._Element]] = table.xpath("tr|*/tr")
+        for number, row in enumerate([*rows, table.xpath("td|th|*[not(self::tr)]/td|*/th")]):
+            above -= ends.pop(number, 0)
+            columns, looks = above, looks + above * above // 2
+            for cell in row:
+                span = _span(cell, "colspan")
+                columns += span
+                looks += columns
+                if (down := _span(cell, "rowspan")) > 1:
+                    ends[number + down] += span
+            above = sum(ends.values())
+    return looks
+
+
+def _span(cell: etree._Element, name: str) -> int:
+    said = cell.get(name, "1")[:9]
+    return min(int(said), _SPAN_MAX) if said.isdecimal() else 1
 
 
 def _lay_whole(layout: Layout, tree: etree._Element) -> None:
@@ -268,13 +347,14 @@ class _Renderer:
                 yield from self._items(inner, depth=depth + 1)
 
     def _table(self, element: etree._Element) -> None:
-        rows = [
-            (
-                [squeezed(self._inline(cell)) for cell in row.iterchildren("cell")],
-                any(cell.get("role") == "head" for cell in row.iterchildren("cell")),
-            )
-            for row in element.iterchildren("row")
-        ]
+        rows = []
+        for row in element:
+            if row.tag in ("row", "cell"):
+                cells = [*row.iterchildren("cell")] if row.tag == "row" else [row]
+                is_head = any(cell.get("role") == "head" for cell in cells)
+                rows.append(([squeezed(self._inline(cell)) for cell in cells], is_head))
+            else:  # a caption, or what a broken page has there
+                self._paragraph(self._inline_element(row))
         rows = [(cells, is_head) for cells, is_head in rows if any(cells)]
         headed = bool(rows) and rows[0][1]
         text, header = pipe_table([cells for cells, _ in rows], headed=headed)

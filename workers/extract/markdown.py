@@ -21,6 +21,7 @@ _INDENTED = re.compile(r"(?: {4}| {0,3}\t)")
 _DELIMITER = re.compile(r":?-+:?")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _STARS = re.compile(r"(?<!\w)(\*{1,3}|`+)([^\s*`](?:[^*`\n]*[^\s*`])?)\1(?!\w)")
+_HEADING_SOURCE_MAX = 4_000
 _UNDERSCORES = re.compile(r"(?<!\w)(_{1,3})([^\s_](?:[^_\n]*[^\s_])?)\1(?!\w)")
 
 
@@ -37,7 +38,8 @@ def markdown_title(blocks: tuple[Block, ...], *, text: str) -> str:
 
 def heading_text(source: str) -> str:
     """What a heading says, without its marks: "## A *b* [c](d) ##" says "A b c"."""
-    lines = source.strip().split("\n")
+    # The patterns below take quadratic time, and the title is cut much shorter anyway.
+    lines = source.strip()[:_HEADING_SOURCE_MAX].split("\n")
     if mark := _ATX.match(lines[0]):
         lines = [lines[0][mark.end() :].rstrip()]
         if closing := re.search(r"(?:^|[ \t])#+$", lines[0]):

@@ -12,6 +12,7 @@ import msgspec
 from engine.config import Limits
 from engine.errors import DocumentBroken, DocumentTooComplex, DocumentTooLarge, EmptyText
 from engine.models import Block, Coverage, Document
+from engine.text import clean_line
 from workers.extract.archive import Archive, is_archive
 from workers.extract.canonical import canonical
 from workers.extract.charset import Decoded, claimed_wide, decode
@@ -70,8 +71,9 @@ def document_of(data: bytes, *, fetched: Fetched, limits: Limits) -> Document:
             f"The document has {len(document.blocks)} paragraphs, tables and headings;"
             f" the limit is {_BLOCKS_MAX}."
         )
-    title = " ".join(canonical(document.title).split())[: limits.name_characters_max]
-    return msgspec.structs.replace(document, title=title or canonical(_name_of(fetched)))
+    titles = (document.title, _name_of(fetched), "untitled")
+    lines = (clean_line(canonical(each), limit=limits.name_characters_max) for each in titles)
+    return msgspec.structs.replace(document, title=next(filter(None, lines)))
 
 
 def _archived_document(data: bytes, *, limits: Limits) -> Document:
@@ -130,4 +132,4 @@ def _name_of(fetched: Fetched) -> str:
     """What a document without a title of its own is called."""
     url = urlsplit(fetched.final_url)
     stems = (PurePosixPath(name).stem for name in (fetched.filename, unquote(url.path)))
-    return next((name for name in (*stems, url.hostname) if name), "untitled")
+    return next((name for name in (*stems, url.hostname) if name), "")

@@ -8,11 +8,13 @@ import re
 import warnings as python_warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import cast
 
 import msgspec
 import pypdfium2 as pdfium
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
+from pypdf.generic import ArrayObject, DictionaryObject
 from pypdfium2 import raw as pdfium_raw
 
 from engine.errors import DocumentBroken, DocumentTooLarge, EmptyText, PdfEncrypted, PdfImageOnly
@@ -116,6 +118,9 @@ def _read(data: bytes, *, pages_max: int, characters_max: int) -> _Pages:
     except pdfium.PdfiumError as error:
         if error.err_code == pdfium_raw.FPDF_ERR_PASSWORD:
             raise PdfEncrypted("The PDF opens only with a password.") from error
+        if error.err_code == pdfium_raw.FPDF_ERR_SECURITY:
+            message = "The PDF is encrypted in a way that cannot be read."
+            raise PdfEncrypted(message) from error
     return _read_with_pypdf(data, pages_max=pages_max, characters_max=characters_max)
 
 
@@ -147,9 +152,32 @@ def _read_with_pdfium(data: bytes, *, pages_max: int, characters_max: int) -> _P
             characters_max=characters_max,
         )
         title = _decoded(lambda: document.get_metadata_value("Title"))
-        return _Pages(texts=texts, outline=tuple(_pdfium_outline(document)), title=title)
+        # pdfium believes the count that the page tree tells, and says nothing of what is beyond.
+        unlisted = max(0, _counted_pages(data, pages_max=pages_max) - len(texts))
+        return _Pages(
+            texts=(*texts, *[None] * unlisted),
+            outline=tuple(_pdfium_outline(document)),
+            title=title,
+        )
     finally:
         document.close()
+
+
+def _counted_pages(data: bytes, *, pages_max: int) -> int:
+    """How many pages hang in the page tree, whatever it tells of them; 0 when nobody can say."""
+    count = 0
+    trees: set[int] = set()
+    with suppress(*_PYPDF_FAULTS):
+        root = PdfReader(io.BytesIO(data), strict=False).trailer["/Root"]
+        waiting = [cast("DictionaryObject", root)["/Pages"]]
+        while waiting and max(count, len(trees)) <= pages_max:
+            node = cast("DictionaryObject", waiting.pop().get_object())
+            if "/Kids" not in node:
+                count += 1
+            elif id(node) not in trees:
+                trees.add(id(node))
+                waiting.extend(cast("ArrayObject", node["/Kids"]))
+    return count
 
 
 def _pdfium_text(document: pdfium.PdfDocument, index: int) -> str | None:

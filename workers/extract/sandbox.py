@@ -29,6 +29,7 @@ from engine.errors import (
 )
 from engine.text import clean_line
 from workers.extract.confine import Confines, missing_nets
+from workers.extract.lanes import Lanes
 from workers.extract.template import (
     ENDED,
     HEADER,
@@ -83,14 +84,15 @@ class Sandbox:
     """Runs importable functions in throw-away processes. One per worker process.
 
     `preload` names the modules that children find loaded. `children_max` bounds how many run at
-    once, and with it their memory together. `seccomp` is off only where it is to be tested.
+    once, and with it their memory together; lanes.py says who has to yield. `seccomp` is off only
+    where it is to be tested.
     """
 
     def __init__(
         self, *, preload: tuple[str, ...] = (), children_max: int = 2, seccomp: bool = True
     ) -> None:
         self._preload = preload
-        self._slots = asyncio.Semaphore(children_max)
+        self._lanes = Lanes(children_max)
         self._seccomp = seccomp
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -129,11 +131,12 @@ class Sandbox:
         """What `function` ("module:name") returns for the open file and `argument`.
 
         Raises what it raised if that is a PermanentError; DocumentTooComplex when it hit a limit;
-        ExtractFailed when it ended in any other way. Cancelling kills the child.
+        ExtractFailed when it ended in any other way; Overloaded when it has to come back because
+        others wait. Cancelling kills the child.
         """
-        async with self._slots:
+        async with self._lanes.slot():
             with self._fork(function, path, argument=argument, allowance=allowance) as child:
-                return await child.result(allowance)
+                return await self._lanes.run(child.result(allowance))
 
     def _fork(
         self, function: str, path: Path, *, argument: bytes, allowance: Allowance

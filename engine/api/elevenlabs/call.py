@@ -9,11 +9,12 @@ from typing import TypeVar
 from uuid import UUID
 
 from engine.api import credentials, edge
-from engine.api.call import Call, HttpRequest, Verbs
+from engine.api.call import Call, HttpRequest, identify
 from engine.api.credentials import Authenticate
 from engine.api.edge import refused
-from engine.api.elevenlabs import wire
+from engine.api.elevenlabs import translate, wire
 from engine.api.query import Query
+from engine.entries import Entry
 from engine.errors import FolderNotFound, NotFound, SourceNotFound
 from engine.models import FolderId, Noun
 
@@ -88,6 +89,10 @@ class DoorCall(Call):
             raise refused("body.enable_auto_sync", "must be false: refresh documents by request")
         return body
 
+    async def added(self, make: Callable[..., Awaitable[Entry]]) -> wire.Added:
+        """What `make` makes; what it made before, if it came with the same Idempotency-Key."""
+        return await self.once(make, shape=translate.added, kind=wire.Added)
+
     async def owner(self) -> str:
         """The name that documents show as their creator's."""
         return (await self.verbs.access.customer(self.customer_id)).name
@@ -97,10 +102,8 @@ def called_by(vendor: Vendor) -> Callable[[HttpRequest], Awaitable[DoorCall]]:
     """The dependency that makes out the caller of one vendor's API."""
 
     async def called(request: HttpRequest) -> DoorCall:
-        verbs: Verbs = request.app.state.verbs
-        customer_id = await vendor.authenticate(request, verbs.access)
-        settings = request.app.state.settings
-        call = DoorCall(request=request, customer_id=customer_id, verbs=verbs, settings=settings)
+        app, caller = request.app.state, await identify(request, vendor.authenticate)
+        call = DoorCall(request=request, customer_id=caller, verbs=app.verbs, settings=app.settings)
         call.vendor, call.parameters = vendor, Query(request.query_params)
         return call
 

@@ -10,7 +10,6 @@ import msgspec
 from litestar import MediaType, Response
 
 from engine import errors
-from engine.api.call import HttpRequest
 from engine.api.edge import request_id
 from engine.api.elevenlabs import wire
 from engine.api.refusals import Refusals
@@ -42,17 +41,21 @@ TABLE: dict[Kind, Row] = {
     **_rows(400, errors.FolderNotEmpty, errors.FolderMoveRefused, errors.KindRefused),
     **_rows(400, errors.TextNotReady, errors.TextMissing, errors.CrawlNotSupported),
     **_rows(400, errors.TooManySources, errors.TooManyFolders, errors.SourceExists),
-    **_rows(400, errors.FileInUse, errors.RagNotReady),
-    **_rows(413, errors.BodyTooLarge, errors.FileTooLarge),
+    **_rows(400, errors.FileInUse, errors.RagNotReady, errors.IdempotencyKeyReused),
+    **_rows(400, errors.SourceQuotaExceeded, errors.QueueFull, errors.TooManyIdempotencyKeys),
+    **_rows(413, errors.BodyTooLarge, errors.FileTooLarge, errors.StorageQuotaExceeded),
+    **_rows(429, errors.RateLimited),
     **_rows(503, errors.DatabaseUnavailable, errors.QueueUnavailable),
-    **_rows(503, errors.StorageUnavailable, errors.ModelUnavailable),
+    **_rows(503, errors.StorageUnavailable, errors.ModelUnavailable, errors.Overloaded),
 }
 HTTP_TABLE = {
     404: Row(404, "not_found"),
     405: Row(405, "method_not_allowed"),
     413: TABLE[errors.BodyTooLarge],
+    503: TABLE[errors.Overloaded],
 }
 _TYPES = {401: "authentication_error", 404: "not_found", 500: "internal_error", 503: "unavailable"}
+_TYPES[429] = "rate_limit_error"
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
@@ -63,12 +66,12 @@ def failed(error: errors.CallerError) -> wire.Failed:
 
 
 def _answer(
-    request: HttpRequest, row: Row, message: str, error: errors.EngineError | None
+    method: str, row: Row, message: str, error: errors.EngineError | None
 ) -> Response[bytes]:
     body: wire.ValidationError | wire.Error
     if isinstance(error, errors.InvalidRequest):
         details = error.details or (errors.Detail(field="body", issue=message),)
-        place = "query" if request.method == "GET" else "body"
+        place = "query" if method == "GET" else "body"
         body = wire.ValidationError(detail=tuple(_fault(each, place=place) for each in details))
     else:
         names = {"code": row.status, "status": row.status, "request_id": request_id.get()}

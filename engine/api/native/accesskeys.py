@@ -6,7 +6,7 @@ from litestar.di import NamedDependency
 from engine import errors
 from engine.api.call import Call
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, described, ok
+from engine.api.native.endpoint import CREATING, KEYED, PAGE, described, ok, ok_once
 from engine.models import AccessKeyId
 
 TAG = "access keys"
@@ -19,16 +19,22 @@ TAG = "access keys"
         "Make an access key; its token is shown this once",
         tag=TAG,
         body=wire.NewAccessKey,
+        parameters=KEYED,
         answer=wire.AccessKey,
-        raises=(errors.BodyTooLarge,),
+        raises=(errors.BodyTooLarge, *CREATING),
     ),
 )
 async def create_key(call: NamedDependency[Call]) -> Response[bytes]:
     body = await call.json(wire.NewAccessKey)
-    key, token = await call.verbs.access.create_key(
-        call.customer_id, name=body.name, expire_s=wire.given(body.expire_s)
+    # What is kept of the answer has no token: a key that can be read again is not shown once.
+    return await ok_once(
+        call,
+        lambda keep: call.verbs.access.create_key(
+            call.customer_id, name=body.name, expire_s=wire.given(body.expire_s), keep=keep
+        ),
+        shape=lambda made: translate.access_key(made[0], token=made[1]),
+        kept=translate.access_key,
     )
-    return ok(translate.access_key(key, token=token))
 
 
 @get(

@@ -3,23 +3,40 @@
 A handler carries its `Operation` in `opt`, next to its code; engine.api.openapi collects them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import MediaType, Response
 
 from engine import errors
+from engine.api.call import IDEMPOTENCY_KEY, Call
 from engine.api.openapi import OPERATION, Operation, Parameter
+from engine.idempotency import Keep, Replay
+
+N = TypeVar("N")
+T = TypeVar("T")
 
 _EVERYWHERE = (
     errors.InvalidRequest,
     errors.AuthenticationRequired,
     errors.InvalidCredentials,
+    errors.RateLimited,
     errors.DatabaseUnavailable,
+    errors.Overloaded,
 )
-
+KEYED = (
+    Parameter(
+        IDEMPOTENCY_KEY,
+        "1 to 255 printable ASCII characters of your choice. The same request with the same key "
+        "does nothing more and gets the first answer again, for 24 hours.",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+        place="header",
+    ),
+)
+CREATING = (errors.IdempotencyKeyReused, errors.TooManyIdempotencyKeys)
+REPLAYED = "Idempotent-Replayed"
 
 PAGE = (
     Parameter(
@@ -49,6 +66,28 @@ def described(
 def ok(shape: msgspec.Struct) -> Response[bytes]:
     """200 with a JSON body: the one form of success."""
     return Response(msgspec.json.encode(shape), status_code=200, media_type=MediaType.JSON)
+
+
+async def ok_once(
+    call: Call,
+    make: Callable[[Keep[N] | None], Awaitable[T]],
+    *,
+    shape: Callable[[T], msgspec.Struct],
+    kept: Callable[[N], msgspec.Struct],
+) -> Response[bytes]:
+    """As `ok`, for what `make` makes. With an Idempotency-Key the answer is kept in the form of
+    `kept`, and given again to the same request."""
+    keyed = call.keyed()
+    if keyed is None:
+        return ok(shape(await make(None)))
+    made = await call.verbs.idempotency.once(
+        keyed, make, encode=lambda noun: msgspec.json.encode(kept(noun))
+    )
+    if not isinstance(made, Replay):
+        return ok(shape(made))
+    return Response(
+        made.answer, status_code=200, media_type=MediaType.JSON, headers={REPLAYED: "true"}
+    )
 
 
 def ok_unless_known(shape: msgspec.Struct, *, if_none_match: str) -> Response[bytes]:

@@ -10,7 +10,6 @@ from litestar import MediaType, Response
 
 from engine import errors
 from engine.api.body import DETAILS_MAX
-from engine.api.call import HttpRequest
 from engine.api.edge import request_id
 from engine.api.native import wire
 from engine.api.refusals import Refusals
@@ -48,14 +47,21 @@ TABLE: dict[type[errors.EngineError], Row] = {
     errors.TextNotReady: Row(409, "FAILED_PRECONDITION", "TEXT_NOT_READY"),
     errors.TextMissing: Row(409, "FAILED_PRECONDITION", "TEXT_MISSING"),
     errors.CrawlNotSupported: Row(409, "FAILED_PRECONDITION", "CRAWL_NOT_SUPPORTED"),
+    errors.IdempotencyKeyReused: Row(409, "FAILED_PRECONDITION", "IDEMPOTENCY_KEY_REUSED"),
     errors.BodyTooLarge: Row(413, "RESOURCE_EXHAUSTED", "BODY_TOO_LARGE"),
     errors.FileTooLarge: Row(413, "RESOURCE_EXHAUSTED", "FILE_TOO_LARGE"),
     errors.TooManySources: Row(413, "RESOURCE_EXHAUSTED", "TOO_MANY_SOURCES"),
     errors.TooManyFolders: Row(413, "RESOURCE_EXHAUSTED", "TOO_MANY_FOLDERS"),
+    errors.StorageQuotaExceeded: Row(413, "RESOURCE_EXHAUSTED", "STORAGE_QUOTA_EXCEEDED"),
+    errors.SourceQuotaExceeded: Row(413, "RESOURCE_EXHAUSTED", "SOURCE_QUOTA_EXCEEDED"),
+    errors.QueueFull: Row(429, "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
+    errors.RateLimited: Row(429, "RESOURCE_EXHAUSTED", "RATE_LIMITED"),
+    errors.TooManyIdempotencyKeys: Row(429, "RESOURCE_EXHAUSTED", "TOO_MANY_IDEMPOTENCY_KEYS"),
     errors.DatabaseUnavailable: Row(503, "UNAVAILABLE", "DATABASE_UNAVAILABLE"),
     errors.QueueUnavailable: Row(503, "UNAVAILABLE", "QUEUE_UNAVAILABLE"),
     errors.StorageUnavailable: Row(503, "UNAVAILABLE", "STORAGE_UNAVAILABLE"),
     errors.ModelUnavailable: Row(503, "UNAVAILABLE", "MODEL_UNAVAILABLE"),
+    errors.Overloaded: Row(503, "UNAVAILABLE", "OVERLOADED"),
 }
 
 # What the framework refuses by itself, before any handler of ours.
@@ -63,12 +69,11 @@ HTTP_TABLE: dict[int, Row] = {
     404: Row(404, "NOT_FOUND", "ROUTE_NOT_FOUND"),
     405: Row(405, "INVALID_ARGUMENT", "METHOD_NOT_ALLOWED"),
     413: TABLE[errors.BodyTooLarge],
+    503: TABLE[errors.Overloaded],
 }
 
 
-def _answer(
-    _: HttpRequest, row: Row, message: str, error: errors.EngineError | None
-) -> Response[bytes]:
+def _answer(_: str, row: Row, message: str, error: errors.EngineError | None) -> Response[bytes]:
     details = error.details if isinstance(error, errors.CallerError) else ()
     unknown = isinstance(error, errors.Unauthenticated)
     body = wire.ErrorBody(

@@ -93,8 +93,21 @@ CUSTOMER: dict[str, Any] = {
         "query_characters_max": 4096,
         "top_k_max": 100,
         "page_size_max": 100,
+        "customer_stored_bytes_max": 107374182400,
+        "customer_sources_max": 1000000,
+        "customer_queued_sources_max": 100000,
+        "customer_requests_per_s": 200.0,
+        "customer_requests_burst": 2000,
     },
-    "usage": {"rags": 1, "sources": 1, "files": 1, "file_bytes": 48213, "chunks": 42},
+    "usage": {
+        "rags": 1,
+        "sources": 1,
+        "queued_sources": 0,
+        "files": 1,
+        "file_bytes": 48213,
+        "stored_bytes": 91830,
+        "chunks": 42,
+    },
     "tm_create": _CREATED,
 }
 

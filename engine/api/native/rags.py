@@ -6,7 +6,15 @@ from litestar.di import NamedDependency
 from engine import errors, models
 from engine.api.call import Call
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, described, ok, ok_unless_known
+from engine.api.native.endpoint import (
+    CREATING,
+    KEYED,
+    PAGE,
+    described,
+    ok,
+    ok_once,
+    ok_unless_known,
+)
 from engine.api.openapi import Parameter
 from engine.models import FileId, NewRag, NewSources, RagId, Upload
 
@@ -17,6 +25,10 @@ ADDING = (
     errors.BodyTooLarge,
     errors.FileTooLarge,
     errors.TooManySources,
+    errors.SourceQuotaExceeded,
+    errors.StorageQuotaExceeded,
+    errors.QueueFull,
+    *CREATING,
     errors.StorageUnavailable,
 )
 IF_NONE_MATCH = Parameter(
@@ -32,6 +44,7 @@ IF_NONE_MATCH = Parameter(
         tag=TAG,
         body=wire.NewRag,
         form="files",
+        parameters=KEYED,
         answer=wire.Rag,
         raises=ADDING,
     ),
@@ -46,7 +59,12 @@ async def create_rag(call: NamedDependency[Call]) -> Response[bytes]:
         chunk_tokens=wire.given(body.chunk_tokens),
         chunk_overlap_tokens=wire.given(body.chunk_overlap_tokens),
     )
-    return ok(translate.rag(await call.verbs.rags.create(call.customer_id, new)))
+    return await ok_once(
+        call,
+        lambda keep: call.verbs.rags.create(call.customer_id, new, keep=keep),
+        shape=translate.rag,
+        kept=translate.rag,
+    )
 
 
 def new_sources(

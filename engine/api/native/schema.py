@@ -28,6 +28,7 @@ REASONS = {
     404: "Unknown, deleted, or another customer's.",
     409: "Not in this state.",
     413: "Over a limit.",
+    429: "Too fast, or too much at once; see Retry-After.",
     500: "Something went wrong inside.",
     503: "Something the engine stands on is away; see Retry-After.",
 }
@@ -45,11 +46,7 @@ def _failures(operation: Operation) -> Json:
 def _error_response(code: int) -> Json:
     reference = {"$ref": openapi.REF.format(name=wire.Error.__name__)}
     content = {"application/json": {"schema": reference, "examples": {}}}
-    answer: Json = {"description": REASONS[code], "content": content}
-    if code == 503:
-        seconds = {"type": "integer", "description": "Seconds."}
-        answer["headers"] = {"Retry-After": {"schema": seconds}}
-    return answer
+    return {"description": REASONS[code], "content": content}
 
 
 def _error_example(row: Row) -> Json:
@@ -102,7 +99,7 @@ def schema_handlers(
 
     @get("/schema", status_code=200, sync_to_thread=False)
     def schema_page() -> Response[str]:
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
         return Response(
             render(made()),
             media_type=MediaType.HTML,

@@ -7,7 +7,7 @@ from engine import errors
 from engine.api.call import Call
 from engine.api.edge import choice_of
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, described, ok
+from engine.api.native.endpoint import KEYED, PAGE, described, ok, ok_once
 from engine.api.native.rags import ADDING, new_sources
 from engine.api.openapi import Parameter
 from engine.models import RagId, SourceId, State
@@ -31,7 +31,9 @@ def _ids(call: Call) -> tuple[RagId, SourceId]:
         tag=TAG,
         body=wire.NewSources,
         form="files",
+        parameters=KEYED,
         answer=wire.Rag,
+        made="/sources/0/id",
         raises=(errors.RagNotFound, *ADDING),
     ),
 )
@@ -39,7 +41,12 @@ async def add_sources(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id = RagId(call.id("id"))
     body, uploads = await call.json_or_form(wire.NewSources)
     new = new_sources(body, uploads=uploads)
-    return ok(translate.rag(await call.verbs.rags.add_sources(call.customer_id, rag_id, new)))
+    return await ok_once(
+        call,
+        lambda keep: call.verbs.rags.add_sources(call.customer_id, rag_id, new, keep=keep),
+        shape=translate.rag,
+        kept=translate.rag,
+    )
 
 
 @get(
@@ -103,7 +110,10 @@ async def delete_source(call: NamedDependency[Call]) -> Response[bytes]:
     "/rags/{id:str}/sources/{source_id:str}/refresh",
     status_code=200,
     opt=described(
-        "Fetch a source again, or try again after an error", tag=TAG, answer=wire.Source, raises=ONE
+        "Fetch a source again, or try again after an error",
+        tag=TAG,
+        answer=wire.Source,
+        raises=(*ONE, errors.QueueFull),
     ),
 )
 async def refresh_source(call: NamedDependency[Call]) -> Response[bytes]:

@@ -1,5 +1,7 @@
 """/storage_files: uploads that stay until their own DELETE."""
 
+from functools import partial
+
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
@@ -10,7 +12,7 @@ from engine.api.attachment import attachment
 from engine.api.call import Call
 from engine.api.edge import flag_of
 from engine.api.native import translate, wire
-from engine.api.native.endpoint import PAGE, described, ok
+from engine.api.native.endpoint import CREATING, KEYED, PAGE, described, ok, ok_once
 from engine.api.openapi import Parameter
 from engine.models import FileId
 
@@ -30,15 +32,27 @@ FORCE = Parameter(
         body=wire.NewFile,
         form="file",
         form_only=True,
+        parameters=KEYED,
         answer=wire.File,
-        raises=(errors.BodyTooLarge, errors.FileTooLarge, errors.StorageUnavailable),
+        raises=(
+            errors.BodyTooLarge,
+            errors.FileTooLarge,
+            errors.StorageQuotaExceeded,
+            *CREATING,
+            errors.StorageUnavailable,
+        ),
     ),
 )
 async def upload_file(call: NamedDependency[Call]) -> Response[bytes]:
     body, uploads = await call.form(wire.NewFile, file_field="file", files_max=1, required=True)
     upload = msgspec.structs.replace(uploads[0], name=body.name or uploads[0].name)
-    file = await call.verbs.files.create(call.customer_id, upload, type=body.type)
-    return ok(translate.file(file, base_url=call.base_url))
+    shape = partial(translate.file, base_url=call.base_url)
+    return await ok_once(
+        call,
+        lambda keep: call.verbs.files.create(call.customer_id, upload, type=body.type, keep=keep),
+        shape=shape,
+        kept=shape,
+    )
 
 
 @get(
@@ -76,7 +90,7 @@ async def read_file(call: NamedDependency[Call]) -> Response[bytes]:
     opt=described(
         "Download a file's bytes",
         tag=TAG,
-        media_type="application/octet-stream",
+        media_type="*/*",
         raises=(*ONE, errors.StorageUnavailable),
     ),
 )

@@ -191,13 +191,23 @@ class Limits(Shape, frozen=True, kw_only=True):
     query_characters_max: int
     top_k_max: int
     page_size_max: int
+    customer_stored_bytes_max: int
+    customer_sources_max: int
+    customer_queued_sources_max: int
+    customer_requests_per_s: float
+    customer_requests_burst: int
 
 
 class Usage(Shape, frozen=True, kw_only=True):
+    """`stored_bytes`: each content once, fetched originals included; `queued_sources`: those that
+    wait to be read. Both count against the limits of their names."""
+
     rags: int
     sources: int
+    queued_sources: int
     files: int
     file_bytes: int
+    stored_bytes: int
     chunks: int
 
 

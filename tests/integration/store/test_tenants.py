@@ -11,13 +11,14 @@ from fix_store import Store
 from engine.access import Access, Operator, token_hash
 from engine.errors import DatabaseUnavailable, InvalidCredentials
 from engine.models import CustomerId, Upload
-from engine.store import Database, accesskeys, blobs, files
+from engine.store import Database, accesskeys, blobs, files, idempotency
 
 pytestmark = pytest.mark.anyio
 
 READS: dict[str, LiteralString] = {
     "customers": "SELECT id AS whose FROM customers",
     "accesskeys": "SELECT customer_id AS whose FROM accesskeys",
+    "idempotency_keys": "SELECT customer_id AS whose FROM idempotency_keys",
     "blobs": "SELECT customer_id AS whose FROM blobs",
     "files": "SELECT customer_id AS whose FROM files",
     "rags": "SELECT customer_id AS whose FROM rags",
@@ -29,6 +30,7 @@ READS: dict[str, LiteralString] = {
 }
 UPDATES: dict[str, LiteralString] = {
     "accesskeys": "UPDATE accesskeys SET name = 'mine'",
+    "idempotency_keys": "UPDATE idempotency_keys SET answer = ''",
     "blobs": "UPDATE blobs SET file_bytes = 0",
     "files": "UPDATE files SET name = 'mine'",
     "rags": "UPDATE rags SET name = 'mine'",
@@ -38,6 +40,7 @@ UPDATES: dict[str, LiteralString] = {
 }
 DELETES: dict[str, LiteralString] = {
     "accesskeys": "DELETE FROM accesskeys",
+    "idempotency_keys": "DELETE FROM idempotency_keys",
     "files": "DELETE FROM files",
 }
 
@@ -61,9 +64,12 @@ class Two:
         upload = Upload(
             name="a", filename="a", media_type="", file_bytes=1, sha256=uuid4().bytes * 2
         )
-        async with self.store.worker.transaction() as tx:
+        async with self.store.operator.transaction() as tx:
             await blobs.ensure(tx, customer_id=customer.id, sha256=upload.sha256, file_bytes=1)
             await files.insert(tx, customer_id=customer.id, upload=upload, type="rag", kept=True)
+            await idempotency.take(
+                tx, customer_id=customer.id, key_hash=b"k", request_hash=b"r", keep_s=60
+            )
         await self.store.source(customer.id, await self.store.rag(customer.id))
         await self.store.ingest()
         return customer.id

@@ -11,8 +11,7 @@ from engine.store.purge import Receipt
 
 
 def receipt(**rows: int) -> Receipt:
-    tables = ("rags", "sources", "chunks", "documents", "files", "folders", "accesskeys", "blobs")
-    return Receipt(**(dict.fromkeys(tables, 0) | rows))
+    return Receipt(**(dict.fromkeys(Receipt.__struct_fields__, 0) | rows))
 
 
 def test_a_receipt_names_only_the_tables_that_had_rows() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.fetch import _filename, _inflater
+from workers.fetch import _filename
+from workers.inflate import inflater_of
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_inflating_gives_back_every_byte_however_the_answer_is_cut(
     body = b"".join(parts)
     wbits = {"gzip": 31, "deflate": 15, "bare": -15}[kind]
     coded = zlib.compress(body, wbits=wbits)
-    inflater = _inflater("gzip" if kind == "gzip" else "deflate")
+    inflater = inflater_of("gzip" if kind == "gzip" else "deflate")
     steps = [
         step
         for start in range(0, len(coded), cut)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.blobs import clear_spool
 from engine.errors import (
     DatabaseUnavailable,
     EmptyText,
@@ -18,8 +19,9 @@ from engine.errors import (
 )
 from workers.failpoint import Failpoint
 from workers.ingest import _embedding_key
-from workers.main import clear_spool
 from workers.outcome import failure_of
+
+DAY_S = 86_400
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,6 @@ def test_only_old_leftovers_are_cleared_from_the_spool(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "upload").write_bytes(b"half a text")
     os.utime(tmp_path / "old", (time.time() - 100_000, time.time() - 100_000))
-    clear_spool(tmp_path)
+    clear_spool(tmp_path, age_s=DAY_S)
     assert [path.name for path in tmp_path.iterdir()] == ["young"]
-    clear_spool(tmp_path / "none")
+    clear_spool(tmp_path / "none", age_s=DAY_S)

@@ -41,11 +41,22 @@ def test_the_table_has_exactly_the_errors_that_a_caller_can_meet():
     assert set(TABLE) == set(MET_BY_CALLERS)
 
 
-@pytest.mark.parametrize("kind", [*leaves(errors.CallerError)])
+ORDINARY = [kind for kind in leaves(errors.CallerError) if kind is not errors.RateLimited]
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
 def test_an_ordinary_refusal_is_none_that_clients_send_again(kind):
     code = TABLE[kind].code
     assert 400 <= code < 500
     assert code not in RETRIED_BY_CLIENTS
+
+
+def test_who_was_only_too_fast_is_told_when_to_send_it_again():
+    error = errors.RateLimited("Wait 3 s.")
+    error.retry_after_s, error.allowance_max = 2.4, 20
+    answer = REFUSALS.on_error(REQUEST, error)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
+    assert json.loads(answer.content)["detail"]["status"] == "rate_limited"
 
 
 @pytest.mark.parametrize(

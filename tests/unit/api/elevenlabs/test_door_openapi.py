@@ -45,14 +45,15 @@ def test_every_route_is_described_under_the_vendors_prefix(vendor):
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_reference_leads_somewhere(name):
     names = {reference.rpartition("/")[2] for reference in references(DOCUMENTS[name])}
-    assert names <= set(DOCUMENTS[name]["components"]["schemas"])
+    components = DOCUMENTS[name]["components"]
+    assert names <= {*components["schemas"], *components["headers"]}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_an_operation_has_a_shape_for_every_error(name):
     for _, _, operation in operations(name):
         answers = operation["responses"]
-        assert {"200", "400", "401", "404", "413", "422", "500", "503"} == set(answers)
+        assert {"200", "400", "401", "404", "413", "422", "429", "500", "503"} == set(answers)
         shapes = {
             code: answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
             for code, answer in answers.items()

@@ -76,6 +76,30 @@ def test_unavailable_says_when_to_come_back():
     assert answer.headers["Retry-After"] == str(errors.Unavailable.retry_after_s)
 
 
+def test_a_full_queue_says_when_to_come_back():
+    answer = on_engine_error(REQUEST, errors.QueueFull("full"))
+    assert answer.headers["Retry-After"] == str(errors.QueueFull.retry_after_s)
+    assert "RateLimit-Limit" not in answer.headers
+
+
+def test_a_refusal_that_time_does_not_heal_names_no_time():
+    answer = on_engine_error(REQUEST, errors.StorageQuotaExceeded("full"))
+    assert "Retry-After" not in answer.headers
+
+
+def test_who_was_too_fast_is_told_the_rate_and_when_to_go_on():
+    error = errors.RateLimited("slower")
+    error.retry_after_s, error.allowance_max = 1.2, 20
+    answer = on_engine_error(REQUEST, error)
+    told = {key: answer.headers[key] for key in answer.headers if key.startswith("R")}
+    assert told == {
+        "Retry-After": "2",
+        "RateLimit-Limit": "20",
+        "RateLimit-Remaining": "0",
+        "RateLimit-Reset": "2",
+    }
+
+
 def test_unauthenticated_says_how_to_identify():
     answer = on_engine_error(REQUEST, errors.AuthenticationRequired("who?"))
     assert answer.headers["WWW-Authenticate"] == "Bearer"

@@ -45,8 +45,9 @@ def test_every_route_of_the_door_is_described_under_its_canonical_path_only():
 
 def test_every_reference_leads_somewhere():
     names = {reference.rpartition("/")[2] for reference in references(DOCUMENT)}
-    assert names <= set(DOCUMENT["components"]["schemas"])
-    assert "Error" in names
+    components = DOCUMENT["components"]
+    assert names <= {*components["schemas"], *components["headers"]}
+    assert {"Error", "Retry-After"} <= names
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
@@ -82,8 +83,23 @@ def test_an_example_is_what_its_shape_says(name):
 
 def test_what_comes_later_is_absent():
     text = json.dumps(DOCUMENT)
-    for later in ("min_score", "with_neighbours", '"mode"', "Idempotency-Key", '"429"'):
+    for later in ("min_score", "with_neighbours", '"mode"'):
         assert later not in text
+
+
+def test_creates_take_an_idempotency_key_and_nothing_else_does():
+    taking = {
+        (method, path)
+        for method, path, operation in OPERATIONS
+        if any(each["name"] == "Idempotency-Key" for each in operation["parameters"])
+    }
+    creating = ("/rags", "/rags/{id}/sources", "/storage_files", "/accesskeys")
+    assert taking == {("POST", path) for path in creating}
+
+
+def test_what_came_too_fast_is_told_when_to_come_back():
+    answer = DOCUMENT["paths"]["/rags"]["get"]["responses"]["429"]
+    assert "Retry-After" in answer["headers"]
 
 
 def test_bodies_refuse_unknown_fields_and_answers_do_not_promise_that():

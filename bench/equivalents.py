@@ -1,0 +1,35 @@
+"""Mutants that no test can tell from the original, each with the reason why."""
+
+EQUIVALENT: dict[str, str] = {
+    "workers/guard.py guarded_pool: True -> False": (
+        "httpcore asks for `http1` only to know whether it may speak HTTP/2 without negotiation,"
+        " and with `http2` off it speaks HTTP/1.1 either way."
+    ),
+    "workers/guard.py guarded_pool: 0 -> -1": (
+        "httpcore tries again while more than zero retries are left; less than none is none."
+    ),
+    "workers/chunk.py _segments: blank >= 0 -> blank > 0": (
+        "A blank is looked for from the middle of the segment on, so it is never at 0."
+    ),
+    "workers/chunk.py _segments: 0 -> 1 (2)": (
+        "A blank is looked for from the middle of the segment on, so it is never at 0."
+    ),
+    "workers/chunk.py _passage: 0 -> 1": (
+        "The ordinal is given when the passage is added, by `_add`."
+    ),
+    "workers/chunk.py _passage: 0 -> -1": (
+        "The ordinal is given when the passage is added, by `_add`."
+    ),
+    "workers/pieces.py covering: if clipped -> if True": (
+        "A block that is not clipped is replaced by one with the start that it has already."
+    ),
+    "engine/store/indexes.py finish: due_at = NULL -> due_at = due_at": (
+        "The fence asks for a lease, and indexes_held in schema.sql lets no leased row be due."
+    ),
+    "engine/store/indexes.py fail: due_at = NULL -> due_at = due_at": (
+        "The fence asks for a lease, and indexes_held in schema.sql lets no leased row be due."
+    ),
+    "engine/store/acquisition.py fail: due_at = NULL -> due_at = due_at": (
+        "The fence asks for a lease, and sources_held in schema.sql lets no leased row be due."
+    ),
+}
