@@ -1,0 +1,219 @@
+"""The first net, read from the source: every statement that serves requests names its customer.
+
+And what no statement can prevent: keys that two customers would have to share.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+from fix_services import on_database
+from fix_tenants import tenant_tables
+
+from engine.local import Services
+
+ENGINE = Path(__file__).parents[2] / "engine"
+STORE = ENGINE / "store"
+# Who stands between doors and store, and serves one customer at a time.
+VERBS = (
+    "access",
+    "documents",
+    "edits",
+    "files",
+    "idempotency",
+    "indexes",
+    "library",
+    "quotas",
+    "rags",
+    "search",
+    "waiting",
+)
+# What these classes do is not done for a caller.
+NOT_FOR_CALLERS = {"Operator"}
+TABLES = (
+    "accesskeys",
+    "blobs",
+    "chunks",
+    "customers",
+    "documents",
+    "files",
+    "folders",
+    "idempotency_keys",
+    "indexes",
+    "profiles",
+    "rags",
+    "sources",
+)
+_STATEMENT = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
+_TABLE = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)\s+({'|'.join(TABLES)})\b")
+_NAMED = re.compile(r"\bcustomer_id = %\((customer_id|whose)\)s|%\(customer_id\)s")
+
+# Statements without a customer, each with the reason why that is right.
+WITHOUT: Mapping[str, str] = {
+    "accesskeys.find": "finds out who calls: row-level security opens the presented key's own row",
+    "customers.first": "asks, as the operator, for whom the bootstrap key speaks",
+    "customers.first_or_new": "as customers.first",
+    "customers.insert": "makes the customer",
+}
+
+
+@pytest.fixture
+def catalog_url(services: Services, template_database: str) -> str:
+    """A database in which nothing is but the schema."""
+    return on_database(services.admin_url, database=template_database)
+
+
+class Statement(NamedTuple):
+    where: str
+    text: str
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+def functions(path: Path) -> dict[str, ast.AsyncFunctionDef | ast.FunctionDef]:
+    return {
+        node.name: node
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
+    }
+
+
+def store_calls(node: ast.AST) -> set[tuple[str, str]]:
+    """(module, function) of everything in a piece of code that looks like one of the store's."""
+    return {
+        (each.value.id, each.attr)
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name)
+    }
+
+
+def served() -> set[tuple[str, str]]:
+    """The functions of the store that verbs use, and those that these use."""
+    seen: set[tuple[str, str]] = set()
+    waiting: set[tuple[str, str]] = set()
+    for verb in VERBS:
+        for node in tree(ENGINE / f"{verb}.py").body:
+            if getattr(node, "name", "") not in NOT_FOR_CALLERS:
+                waiting |= store_calls(node)
+    while waiting:
+        module, name = waiting.pop()
+        path = STORE / f"{module}.py"
+        if (module, name) in seen or not path.exists() or name not in functions(path):
+            continue
+        seen.add((module, name))
+        body = functions(path)[name]
+        waiting |= store_calls(body)
+        waiting |= {(module, n.id) for n in ast.walk(body) if isinstance(n, ast.Name)}
+    return seen
+
+
+def statements() -> Iterator[Statement]:
+    """Everything that a verb may have the database do to a table of customers."""
+    for module, name in sorted(served()):
+        node = functions(STORE / f"{module}.py")[name]
+        for each in ast.walk(node):
+            is_text = isinstance(each, ast.Constant) and isinstance(each.value, str)
+            if is_text and _STATEMENT.search(each.value) and _TABLE.search(each.value):
+                yield Statement(f"{module}.{name}", each.value)
+
+
+def test_every_table_of_customers_is_looked_for_in_the_statements(catalog_url: str) -> None:
+    with psycopg.connect(catalog_url) as connection:
+        assert set(tenant_tables(connection)) == {*TABLES}
+
+
+def test_the_reading_of_the_source_finds_what_it_must() -> None:
+    """Else nothing could be found to be wrong."""
+    found = {each.where for each in statements()}
+    assert len(found) > 50
+    assert {"rags.get", "vectors.search", "folders.move", "ragindexes.bury"} <= found
+
+
+def test_statements_of_the_verbs_name_their_customer() -> None:
+    nameless = {each.where for each in statements() if not _NAMED.search(each.text)}
+    assert nameless == set(WITHOUT)
+
+
+# Unique without naming a customer, each with the reason why no two customers can clash in it.
+ONE_OF_ALL = {
+    "customers_first": "one row of all, which the operator's statements alone set",
+}
+# Of rows that belong to one parent, which row-level security holds to be of the same customer.
+OF_A_PARENT = {
+    "chunks_pkey": "index_id",
+    "documents_pkey": "source_id",
+    "indexes_once": "source_id",
+    "profiles_public_once": "rag_id",
+    "sources_file_once": "rag_id",
+    "sources_url_once": "rag_id",
+}
+
+
+def unique_indexes(catalog_url: str) -> dict[str, tuple[str, list[str], str]]:
+    """Over tables of customers: each one's table, its columns, and the default of a lone one."""
+    with psycopg.connect(catalog_url) as connection:
+        rows = connection.execute(
+            """
+            SELECT i.indexrelid::regclass::text, i.indrelid::regclass::text,
+                   array_agg(a.attname::text), COALESCE(min(pg_get_expr(d.adbin, d.adrelid)), '')
+            FROM pg_index i
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+            LEFT JOIN pg_attrdef d ON d.adrelid = i.indrelid AND d.adnum = a.attnum
+                AND i.indnatts = 1
+            WHERE i.indisunique AND i.indrelid::regclass::text = ANY (%s)
+            GROUP BY 1, 2
+            """,
+            [list(TABLES)],
+        ).fetchall()
+    return {name: (table, columns, default) for name, table, columns, default in rows}
+
+
+def test_no_unique_key_is_shared_by_two_customers(catalog_url: str) -> None:
+    """A key that two customers could both want tells one of them what the other has."""
+    found = unique_indexes(catalog_url)
+    assert found
+    shared = {}
+    for name, (table, columns, default) in found.items():
+        # 122 random bits that the database draws: nobody can choose or meet another's.
+        is_random = columns == ["id"] and default == "gen_random_uuid()"
+        if not is_random and "customer_id" not in columns:
+            shared[name] = (table, columns)
+    assert set(shared) == {*ONE_OF_ALL, *OF_A_PARENT}
+    for name, parent in OF_A_PARENT.items():
+        assert parent in shared[name][1], name
+
+
+def test_ids_are_drawn_by_the_database_and_never_taken_from_a_request() -> None:
+    """The random primary keys above stay random: no statement of the verbs gives an id."""
+    given = {
+        each.where
+        for each in statements()
+        if re.search(r"INSERT INTO \w+ (AS \w+ )?\(id\b", each.text)
+    }
+    # A new RAG's first profile has the id that the same statement drew with gen_random_uuid().
+    assert given == {"rags.insert", "rags._insert_default"}
+
+
+def test_tokens_are_compared_in_constant_time_only() -> None:
+    """No `==` on anything that is secret; digests of the same length go to hmac.compare_digest."""
+    module = tree(ENGINE / "access.py")
+    secret = re.compile(r"token|digest|hash|bootstrap")
+    compared = [
+        ast.unparse(each)
+        for each in ast.walk(module)
+        if isinstance(each, ast.Compare)
+        and any(isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in each.ops)
+        and secret.search(ast.unparse(each))
+    ]
+    assert compared == []
+    calls = [ast.unparse(each) for each in ast.walk(module) if isinstance(each, ast.Call)]
+    assert sum(call.startswith("hmac.compare_digest(") for call in calls) == 2
+    assert any("hashlib.sha256(token" in call for call in calls)
