@@ -1,0 +1,132 @@
+"""Both doors' own OpenAPI texts as the contract: schemathesis draws requests from them, good ones
+and bad ones, one by one and along the links, and holds each answer against all it can check.
+
+The same requests in every run; NONSENSE=all draws many more, NONSENSE_SEED=n others.
+"""
+
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from fix_served import LONG, SEED, Home, Served
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.stateful import run_state_machine_as_test
+from raw_wire import GUARDS, INTERNALS
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.failures import FailureGroup
+
+pytestmark = pytest.mark.timeout(3_000 if LONG else 120)
+load_all_checks()
+TEXTS = {
+    "native": "/schema/openapi.json",
+    "elevenlabs": "/v1/convai/knowledge-base/openapi.json",
+    "threetone": "/v1/voiceai/knowledge-base/openapi.json",
+}
+KEYS = {"native": "Authorization", "elevenlabs": "xi-api-key", "threetone": "x-api-key"}
+EXAMPLES = 30 if LONG else 2
+REACHED_MIN = 10 if LONG else 1  # operations on something that the same walk had made
+WALKS, STEPS = (60, 40) if LONG else (4, 12)
+# In a short run other tests walk the vendors' texts, and one of the two is linked as the other is.
+WALKED = [*TEXTS] if LONG else ["native"]
+LINKED = [*TEXTS] if LONG else ["native", "elevenlabs"]
+EVERY = CHECKS.get_all_names()
+# What a text cannot say: which words are a URL that may be fetched, or a name of something.
+UNSAID = {"positive_data_acceptance"}
+# The vendors' doors take what they do not know, and empty values as none.
+LENIENT = UNSAID | {"negative_data_rejection", "missing_required_header"}
+
+
+def checks(door: str) -> list[Any]:
+    left_out = UNSAID if door == "native" else LENIENT
+    return [*CHECKS.get_by_names([name for name in EVERY if name not in left_out]), guarded]
+
+
+def keys_of(home: Home, door: str) -> dict[str, str]:
+    return {KEYS[door]: f"Bearer {home.token}" if door == "native" else home.token}
+
+
+def guarded(ctx: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
+    """A check of our own: guards on every answer, and no word about the inside."""
+    for name in GUARDS:
+        assert response.headers.get(name), f"without {name}"
+    if response.status_code >= 400:
+        leaked = INTERNALS.search(response.text)
+        assert leaked is None, leaked
+
+
+def bounded(examples: int, **more: Any) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=SEED == 0,
+        database=None,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
+
+
+def schema_of(served: Served, door: str, *modes: GenerationMode) -> Any:
+    text = httpx.get(served.base_url + TEXTS[door]).json()
+    schema = schemathesis.openapi.from_dict(text)
+    schema.config.update(base_url=served.base_url)
+    if modes:
+        schema.config.generation.update(modes=list(modes))
+    return schema
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)
+@pytest.mark.parametrize("door", WALKED)
+def test_every_answer_is_one_that_the_text_tells_of(
+    served: Served, home: Home, measured: list[str], door: str, mode: GenerationMode
+) -> None:
+    keys = keys_of(home, door)
+    sent = 0
+    wrong: list[str] = []
+    for found in schema_of(served, door).get_all_operations():
+        operation = found.ok()
+
+        @bounded(EXAMPLES)
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def walked(case: schemathesis.Case) -> None:
+            nonlocal sent
+            sent += 1
+            case.call_and_validate(headers=keys, checks=checks(door))
+
+        try:
+            (seeded(SEED)(walked) if SEED else walked)()
+        except FailureGroup as failures:
+            wrong.append(f"{operation.label}: {failures}"[:3_000])
+    measured.append(f"schemathesis: {door}, {mode.value}: {sent} requests")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("door", LINKED)
+def test_what_was_made_can_be_used_until_it_is_deleted(
+    served: Served, home: Home, measured: list[str], door: str
+) -> None:
+    followed = 0
+    reached: set[str] = set()
+
+    class Walk(schema_of(served, door).as_state_machine()):
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"headers": keys_of(home, door)}
+
+        def validate_response(self, response: Any, case: Any, *_: Any, **sent: Any) -> None:
+            nonlocal followed
+            followed += 1
+            if case.path_parameters and response.status_code == 200:
+                reached.add(case.operation.label)
+            recorder = getattr(self, "recorder", None)
+            case.validate_response(
+                response, checks=checks(door), transport_kwargs=sent, recorder=recorder
+            )
+
+    run = seeded(SEED)(run_state_machine_as_test) if SEED else run_state_machine_as_test
+    run(Walk, settings=bounded(WALKS, stateful_step_count=STEPS))
+    measured.append(f"schemathesis: {door}, along the links: {followed} requests")
+    assert len(reached) >= REACHED_MIN, reached
+    assert served.accidents() == []
