@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# Test processes, each with servers of its own; they wait more than they work.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint types floors tests sdk-js bench lock clean
+.PHONY: help up test check lint types floors audit tests faults soak hostile sdk-js bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -16,7 +18,7 @@ up: $(READY)  ## run the engine on this machine, with a small demo (ARGS=--exit-
 
 test: lint types floors tests  ## lint, types, floors and all tests
 
-check: lint types floors  ## everything but the tests
+check: lint types floors audit  ## everything but the tests
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -28,8 +30,26 @@ types: $(READY)
 floors: $(READY)
 	$(BIN)/lint-imports --no-cache
 
+audit: $(READY)  ## known vulnerabilities of what requirements.lock names (asks the package index)
+	$(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --requirement requirements.lock
+
 tests: $(READY)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+faults: $(READY)  ## every fault on real processes: kills, outages, full disks (ten minutes)
+	$(BIN)/pytest tests/faults/test_*.py tests/faults/long_*.py $(ARGS)
+
+soak: $(READY)  ## mixed work while everything is killed and restarted (ten minutes; SOAK_S=3600 for an hour)
+	$(BIN)/pytest tests/soak/long_soak.py $(ARGS)
+
+hostile: $(READY)  ## the whole hostile corpus (a part of it runs in make test)
+	HOSTILE=all $(BIN)/pytest tests/hostile $(ARGS)
+
+nonsense: $(READY)  ## malformed requests and random sequences of good ones, at length
+	NONSENSE=all $(BIN)/pytest tests/nonsense $(ARGS)
+
+mutation: $(READY)  ## do the tests notice small wrong versions of what the promises rest on?
+	$(BIN)/python -m bench.mutation $(ARGS)
 
 sdk-js: $(READY)  ## the official JavaScript SDK against a running engine (needs node and npm)
 	@command -v npm >/dev/null || { echo "make sdk-js needs Node.js 20 or later, with npm"; exit 1; }

@@ -22,7 +22,8 @@ from engine.config import MIB, PREFIX, Limits, Settings
 REPOSITORY = Path(__file__).parent.parent
 DOCS = REPOSITORY / "docs"
 DOOR = REPOSITORY / "engine" / "api" / "elevenlabs" / "README.md"
-PAGES = sorted([*DOCS.rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", DOOR])
+TOP = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
+PAGES = sorted([*DOCS.rglob("*.md"), *TOP, DOOR])
 
 # Commands of the README that end-to-end tests run as they stand there. A command that is not in
 # this list is a promise that nobody keeps: run it in a test, then add it.
@@ -454,3 +455,26 @@ def test_the_lowest_python_is_said_the_same_everywhere() -> None:
 def test_a_struct_field_of_the_limits_is_never_also_a_setting() -> None:
     fields = [field.name for kind in (Settings, Limits) for field in msgspec.structs.fields(kind)]
     assert len(set(fields)) == len(fields)
+
+
+# The folders whose tests stand for a promise.
+PROMISED = ("protocol", "faults", "hostile", "tenants", "nonsense", "soak")
+
+
+def test_reliability_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/-]+\.py)`", text_of(DOCS / "reliability.md"))
+    assert len(named) > 20
+    for name in named:
+        assert (REPOSITORY / name).exists(), name
+        assert re.search(r"^(async )?def test_", text_of(REPOSITORY / name), re.MULTILINE), name
+
+
+@pytest.mark.parametrize("folder", PROMISED)
+def test_reliability_leaves_no_test_of_a_promise_out(folder: str) -> None:
+    there = {
+        f"tests/{folder}/{path.name}"
+        for path in (REPOSITORY / "tests" / folder).glob("*.py")
+        if re.match(r"test_|long_", path.name)
+    }
+    assert there
+    assert there - set(re.findall(r"`([^`]+)`", text_of(DOCS / "reliability.md"))) == set()
