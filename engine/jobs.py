@@ -46,6 +46,8 @@ async def connect(settings: RedisSettings) -> ArqRedis:
     # arq has no setting for it, and connections that are made later read it from here.
     pool.connection_pool.connection_kwargs["socket_timeout"] = ANSWER_TIMEOUT_S
     await pool.connection_pool.disconnect()
+    # The connection that arq made is kept for later, with no time limit: forget it.
+    pool.connection_pool.reset()  # type: ignore[no-untyped-call]
     return pool
 
 

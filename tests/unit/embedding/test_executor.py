@@ -31,13 +31,15 @@ async def test_answers_are_those_of_the_embedder(embedder):
 
 
 async def test_a_closed_one_takes_no_more_work_and_leaves_no_thread(embedder):
+    others = set(threading.enumerate())  # of embedders that other tests share
     served = LocalEmbedder(embedder)
     await served.embed_query("text")
+    own = [thread for thread in threading.enumerate() if thread not in others]
+    assert [thread for thread in own if thread.name.startswith("embed")]
     served.close()
     served.close()
     with pytest.raises(RuntimeError):
         await served.embed_query("text")
-    for thread in threading.enumerate():
-        if thread.name.startswith("embed"):
-            thread.join(timeout=5)
-            assert not thread.is_alive()
+    for thread in own:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
