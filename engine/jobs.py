@@ -48,6 +48,7 @@ async def connect(settings: RedisSettings) -> ArqRedis:
     await pool.connection_pool.disconnect()
     # The connection that arq made is kept for later, with no time limit: forget it.
     pool.connection_pool.reset()  # type: ignore[no-untyped-call]
+    await pool.ping()  # the first caller shall not pay for a new one
     return pool
 
 
