@@ -8,7 +8,8 @@
     install     model folders: built beside, renamed into place, verified by a manifest
     tokens      the model's tokenizer, for counting and cutting
     batches     which texts go through the model, or into a request, together
-    embedder    a loaded model, blocking; `executor` is the same for async callers
+    embedder    the built-in model, loaded, blocking; `hub` has fastembed's; `executor` is the same
+                for async callers
     http        a model behind a server, for async callers; `provider` asks the server, `answers`
                 says what it meant, `breaker` when to leave it alone
     opened      the models that a process has open
@@ -17,10 +18,10 @@ Callers use the names exported here. There is no fallback to another model: one 
 is ModelUnavailable.
 """
 
-from engine.embedding.embedder import Embedder, open_embedder
+from engine.embedding.embedder import Embedder
 from engine.embedding.install import is_installed, pull
 from engine.embedding.modelsfile import ModelsFileError
-from engine.embedding.opened import AsyncEmbedder, Models
+from engine.embedding.opened import AsyncEmbedder, Models, open_embedder
 from engine.embedding.registry import Registry
 from engine.embedding.specs import ModelSpec, Weights
 from engine.embedding.tokens import TokenSpans, open_tokenizer

@@ -1,24 +1,26 @@
 """A loaded model: texts in, unit vectors out. Blocking; async callers use `executor`.
 
-fastembed runs the model; what is ours is which texts go through it together, so that memory is
-bounded by tokens and little of it is padding.
+The engine runs the graph that it built itself: every text is tokenised once, and which rows go
+through the model together is ours to say, so that memory is bounded by tokens and little of it is
+padding. Not here: models of a hub, which fastembed runs (`hub`).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.embedding.batches import batches
+from engine.embedding.graph import INPUTS, OUTPUT
 from engine.embedding.install import verified_folder
 from engine.embedding.specs import ModelSpec
 from engine.embedding.tokens import TokenSpans, open_tokenizer
 from engine.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from fastembed import TextEmbedding
+    from onnxruntime import InferenceSession
 
 Vectors = npt.NDArray[np.float32]
 
@@ -27,61 +29,96 @@ Vectors = npt.NDArray[np.float32]
 CHARACTERS_PER_TOKEN_MAX = 400
 
 
-class Embedder:
+class Embedder(Protocol):
     """One model in this process. Calls from several threads are safe, each with its own memory."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        model: "TextEmbedding",
-        tokenizer: TokenSpans,
-        batch_tokens: int,
-    ) -> None:
-        self.spec = spec
-        self.tokenizer = tokenizer
-        self.batch_tokens = batch_tokens
-        self._model = model
+    spec: ModelSpec
+    tokenizer: TokenSpans
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, of length 1, in the order of `texts`.
 
         Of a text longer than the model reads, the beginning counts.
         """
-        read = [self._clipped(text) for text in texts]
-        found = np.empty((len(read), self.spec.dimensions), dtype=np.float32)
-        for rows in batches(self._lengths(read), batch_tokens=self.batch_tokens):
-            batch = [read[row] for row in rows]
-            found[rows] = np.stack(list(self._model.embed(batch, batch_size=len(batch))))
-        return unit(found)
+        ...
 
     def embed_query(self, text: str) -> Vectors:
         """The vector of a question, of shape (dimensions,)."""
-        vector = next(iter(self._model.query_embed(self._clipped(text))))
-        return unit(np.asarray(vector, dtype=np.float32))
-
-    def warm_up(self) -> None:
-        """Pay for the first call now: ONNX Runtime allocates on it."""
-        self.embed_query("warm up")
-
-    def _clipped(self, text: str) -> str:
-        return text[: self.spec.tokens_max * CHARACTERS_PER_TOKEN_MAX]
-
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
-        special = self.tokenizer.special_tokens
-        counts = self.tokenizer.counts(texts)
-        return [min(count + special, self.spec.tokens_max) for count in counts]
+        ...
 
 
-def open_embedder(
-    spec: ModelSpec, *, models_path: Path, threads: int = 1, batch_tokens: int
-) -> Embedder:
-    """Load an installed model, with `threads` for one call and batches of `batch_tokens`.
+class GraphEmbedder:
+    """A model whose graph the engine built: the mean over the last layer of what is not padding."""
 
-    Its files are hashed first. Raises ModelUnavailable when it is missing, damaged or unreadable.
-    """
-    # Imported here: most of a second that nobody else should wait for.
-    from fastembed import TextEmbedding
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        session: "InferenceSession",
+        tokenizer: TokenSpans,
+        batch_tokens: int,
+    ) -> None:
+        self.spec = spec
+        self.tokenizer = tokenizer
+        self.batch_tokens = batch_tokens
+        self._session = session
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See Embedder.embed."""
+        tokens_max = self.spec.tokens_max
+        read = self.tokenizer.ids([clipped(text, self.spec) for text in texts], most=tokens_max)
+        found = np.empty((len(read), self.spec.dimensions), dtype=np.float32)
+        for rows in batches([len(ids) for ids in read], batch_tokens=self.batch_tokens):
+            found[rows] = self._run([read[row] for row in rows])
+        return found
+
+    def embed_query(self, text: str) -> Vectors:
+        """See Embedder.embed_query."""
+        vector: Vectors = self.embed([text])[0]
+        return vector
+
+    def _run(self, rows: Sequence[Sequence[int]]) -> Vectors:
+        """One pass through the model."""
+        lengths = np.array([len(ids) for ids in rows])
+        mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+        ids = np.zeros_like(mask)
+        ids[mask.astype(bool)] = np.concatenate(rows)
+        inputs = dict(zip(INPUTS, (ids, mask, np.zeros_like(mask)), strict=True))
+        hidden = self._session.run([OUTPUT], inputs)[0]
+        # A sum over the tokens for each row. The mean would differ in its length alone.
+        return unit(np.einsum("rtd,rt->rd", hidden, mask.astype(np.float32)))
+
+
+def open_graph(
+    spec: ModelSpec, *, models_path: Path, threads: int, batch_tokens: int
+) -> GraphEmbedder:
+    """See `open_embedder`."""
+    folder = verified_folder(spec, models_path=models_path)
+    return GraphEmbedder(
+        spec,
+        session=_session(folder / spec.model_file, spec=spec, threads=threads),
+        tokenizer=open_tokenizer(spec, models_path),
+        batch_tokens=batch_tokens,
+    )
+
+
+def _session(path: Path, *, spec: ModelSpec, threads: int) -> "InferenceSession":
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    # It keeps a plan of the memory for every shape of batch that it has met: 30 MiB after some
+    # hundred shapes, and no call is faster for it.
+    options.enable_mem_pattern = False
+    try:
+        # The answer must not depend on the host, so it is the same provider everywhere.
+        return InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except load_errors() as error:
+        raise unloadable(spec) from error
+
+
+def load_errors() -> tuple[type[Exception], ...]:
+    """What opening a broken model raises. ONNX Runtime's have no common root of their own."""
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,
         InvalidArgument,
@@ -92,26 +129,20 @@ def open_embedder(
     )
 
     refused = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented)
-    folder = verified_folder(spec, models_path=models_path)
-    try:
-        model = TextEmbedding(
-            spec.name,
-            threads=threads,
-            # The answer must not depend on the host, so it is the same provider everywhere.
-            providers=["CPUExecutionProvider"],
-            specific_model_path=str(folder),
-            local_files_only=True,
-        )
-    # ONNX Runtime's exceptions have no common root of their own.
-    except (*refused, RuntimeException, RuntimeError, ValueError, OSError) as error:
-        raise ModelUnavailable(f"The model {spec.name} is here, but cannot be loaded.") from error
-    tokenizer = open_tokenizer(spec, models_path)
-    return Embedder(spec, model=model, tokenizer=tokenizer, batch_tokens=batch_tokens)
+    return (*refused, RuntimeException, RuntimeError, ValueError, OSError)
+
+
+def unloadable(spec: ModelSpec) -> ModelUnavailable:
+    return ModelUnavailable(f"The model {spec.name} is here, but cannot be loaded.")
+
+
+def clipped(text: str, spec: ModelSpec) -> str:
+    """All that the tokenizer need see of a text."""
+    return text[: spec.tokens_max * CHARACTERS_PER_TOKEN_MAX]
 
 
 def unit(vectors: Vectors) -> Vectors:
     """The same directions, of length 1; a vector of length 0 stays one."""
-    # Not every model that fastembed knows comes normalised; for those that do this changes nothing.
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     found: Vectors = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
     return found

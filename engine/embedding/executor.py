@@ -31,9 +31,8 @@ class LocalEmbedder:
         return await loop.run_in_executor(self._thread, self.embedder.embed_query, text)
 
     async def warm_up(self) -> None:
-        """See Embedder.warm_up."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self.embedder.warm_up)
+        """See AsyncEmbedder.warm_up: ONNX Runtime allocates on its first call."""
+        await self.embed_query("warm up")
 
     def close(self) -> None:
         """Drop what waits and do not wait for what runs. A second call does nothing."""

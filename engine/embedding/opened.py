@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from engine.config import Settings
-from engine.embedding.embedder import Vectors, open_embedder
+from engine.embedding.embedder import Embedder, Vectors, open_graph
 from engine.embedding.executor import LocalEmbedder
 from engine.embedding.http import open_http
+from engine.embedding.hub import open_hub
 from engine.embedding.registry import Registry
 from engine.embedding.specs import ModelSpec
 from engine.embedding.tokens import TokenSpans
@@ -101,3 +103,14 @@ class Models:
             batch_tokens=self._settings.embed_batch_tokens,
         )
         return LocalEmbedder(embedder)
+
+
+def open_embedder(
+    spec: ModelSpec, *, models_path: Path, threads: int = 1, batch_tokens: int
+) -> Embedder:
+    """Load an installed model, with `threads` for one call and batches of `batch_tokens`.
+
+    Its files are hashed first. Raises ModelUnavailable when it is missing, damaged or unreadable.
+    """
+    open_kind = open_hub if spec.weights is None else open_graph
+    return open_kind(spec, models_path=models_path, threads=threads, batch_tokens=batch_tokens)

@@ -1,4 +1,4 @@
-"""The model's tokenizer, for counting tokens and for cutting texts between them."""
+"""The model's tokenizer: counting tokens, cutting texts between them, and what the model reads."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +50,19 @@ class TokenSpans:
             # The fast form leaves the offsets out.
             encoded = self._tokenizer.encode_batch_fast(part, add_special_tokens=False)
             found.extend(len(encoding) for encoding in encoded)
+        return found
+
+    def ids(self, texts: Sequence[str], *, most: int) -> list[list[int]]:
+        """What the model reads of each text: the numbers of its tokens, special ones included.
+
+        Where there are more than `most`, tokens are left out before the one that ends every text.
+        """
+        found: list[list[int]] = []
+        for slab in slabs([len(text) for text in texts], slab_size=SLAB_CHARACTERS):
+            part = [texts[index] for index in slab]
+            for encoding in self._tokenizer.encode_batch_fast(part):
+                ids = encoding.ids
+                found.append(ids if len(ids) <= most else [*ids[: most - 1], ids[-1]])
         return found
 
     def count(self, text: str) -> int:

@@ -1,9 +1,11 @@
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.embedding import open_embedder
+from engine.embedding.hub import HubEmbedder
 from engine.errors import ModelUnavailable
 
 WORDS = st.sampled_from(["page", "table", "refund", "naïve", "日本", "x", "policy", "callers"])
@@ -55,14 +57,14 @@ def test_rows_of_one_batch_are_not_mixed_up(embedder):
 def test_the_model_never_sees_more_tokens_than_the_budget(embedder, spec, models_path):
     small = open_embedder(spec, models_path=models_path, batch_tokens=300)
     areas = []
-    run = small._model.model.onnx_embed
+    session = small._session
 
-    def recorded(documents, **options):
-        output = run(documents, **options)
-        areas.append(output.input_ids.size)
-        return output
+    class Recorded:
+        def run(self, names, inputs):
+            areas.append(inputs["input_ids"].size)
+            return session.run(names, inputs)
 
-    small._model.model.onnx_embed = recorded
+    small._session = Recorded()
     texts = ["word " * length for length in (1, 200, 3, 90, 90, 90, 40, 298, 5, 1)]
     small.embed(texts)
     assert max(areas) <= 300
@@ -90,6 +92,18 @@ def test_a_question_finds_the_passage_that_answers_it(embedder):
 def test_a_query_has_the_vector_that_the_same_passage_has(embedder):
     text = "Where is the refund policy?"
     np.testing.assert_allclose(embedder.embed_query(text), embedder.embed([text])[0], atol=1e-6)
+
+
+def test_fastembed_makes_the_same_vectors_of_the_same_files(one_by_one, spec, models_path):
+    ready_made = msgspec.structs.replace(spec, weights=None)
+    hub = open_embedder(ready_made, models_path=models_path, batch_tokens=1)
+    assert isinstance(hub, HubEmbedder)
+    texts = ["Berlin", "", "Money is given back within thirty days. " * 60, "日本 naïve"]
+    np.testing.assert_allclose(one_by_one.embed(texts), hub.embed(texts), atol=1e-6)
+    question = "Where is the refund policy?"
+    np.testing.assert_allclose(
+        one_by_one.embed_query(question), hub.embed_query(question), atol=1e-6
+    )
 
 
 def test_a_missing_model_is_an_error_that_says_what_to_do(spec, tmp_path):

@@ -78,7 +78,7 @@ def test_a_changed_byte_is_found_when_the_model_is_loaded(spec, copied):
 def test_a_pull_replaces_a_damaged_folder(spec, copied):
     (folder_of(spec, models_path=copied) / "tokenizer.json").write_text("{}")
     pull(spec, models_path=copied)
-    open_embedder(spec, models_path=copied, batch_tokens=1024).warm_up()
+    open_embedder(spec, models_path=copied, batch_tokens=1024).embed_query("a question")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"model": 3}', b"\xff"])
