@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 JOB_TIMEOUT_S = 24 * 3600
 QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
+# A worker's allocator (glibc): big blocks are mapped one by one and returned as they are freed,
+# instead of by a threshold that rises with the documents met; few arenas for many threads. An
+# operator's own settings go before.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_ARENA_MAX": "2"}
 SPOOL_AGE_S = 24 * 3600  # nothing is received or fetched for so long: its process was killed
 
 
@@ -201,7 +205,7 @@ async def supervise(settings: Settings) -> None:
 
 
 async def _keep(settings: Settings, *, stopped: asyncio.Event) -> None:
-    environment = os.environ | settings.env()
+    environment = ALLOCATOR | os.environ | settings.env()
     while not stopped.is_set():
         try:
             process = await asyncio.create_subprocess_exec(
