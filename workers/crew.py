@@ -4,7 +4,6 @@ A bell and the poll do the same thing: `work` claims the fairest due row and wor
 """
 
 import asyncio
-import ctypes
 import logging
 import os
 import socket
@@ -15,13 +14,11 @@ from engine.jobs import Bell
 from engine.models import IndexId, SourceId
 from engine.store import Database, Tx, claims, workers
 from engine.store.claims import ClaimedSource
+from workers import memory
 from workers.held import Claim, Held
 from workers.ingest import Conductor
 
 log = logging.getLogger(__name__)
-
-# Only glibc has it.
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class Crew:
@@ -85,7 +82,7 @@ class Crew:
                         # A path that went silent must not keep us from connecting anew in time.
                         async with asyncio.timeout(self._limits.lease_s / 3):
                             await self._beat_once(tx)
-                        await asyncio.to_thread(give_back_memory)
+                        await asyncio.to_thread(memory.give_back)
                         await asyncio.sleep(self._limits.lease_s / 3)
             except (Unavailable, TimeoutError) as error:
                 log.warning("heartbeat failed", extra={"cause": repr(error)})
@@ -172,16 +169,6 @@ class Crew:
                 log.info("claim lost", extra={"row": str(claim.id), "attempt": claim.attempt})
                 held.lost = True
                 task.cancel()
-
-
-def give_back_memory() -> None:
-    """Return to the system what the allocator keeps of documents that are done.
-
-    Without it a process stays as large as the pieces that its largest documents left between
-    others: 60 of 260 MiB after six minutes of mixed work.
-    """
-    if _malloc_trim is not None:
-        _malloc_trim(0)
 
 
 def _source_id(claim: Claim) -> SourceId:

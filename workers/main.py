@@ -4,6 +4,7 @@ arq brings the bells; its worker ends whenever Redis goes, so it is started agai
 the poll goes on without it. Nothing that runs is touched by that: rows are worked in tasks of ours.
 """
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -27,6 +28,7 @@ from engine.errors import EngineError, Unavailable
 from engine.models import CustomerId, WorkerId
 from engine.store import Database, turns
 from engine.store.schema import SchemaError, apply_schema
+from workers import memory
 from workers.crew import Crew
 from workers.extract.extractor import Extractor
 from workers.fetch import Fetcher
@@ -40,15 +42,12 @@ log = logging.getLogger(__name__)
 JOB_TIMEOUT_S = 24 * 3600
 QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
-# A worker's allocator (glibc): big blocks are mapped one by one and returned as they are freed,
-# instead of by a threshold that rises with the documents met; few arenas for many threads. An
-# operator's own settings go before.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_ARENA_MAX": "2"}
 SPOOL_AGE_S = 24 * 3600  # nothing is received or fetched for so long: its process was killed
 
 
-async def work(settings: Settings) -> None:
-    """Run one worker process until SIGTERM, SIGINT or the death of its supervisor."""
+async def work(settings: Settings, *, parent: int) -> None:
+    """Run one worker process until SIGTERM, SIGINT or the death of `parent`, a process id."""
+    memory.steady_allocator()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +60,7 @@ async def work(settings: Settings) -> None:
                 crew.poll(),
                 sweep.run(),
                 _listen(crew, settings=settings),
-                _watch_parent(stopped),
+                _watch(parent, stopped=stopped),
             )
         ]
         stopping = asyncio.create_task(_until(stopped))
@@ -183,9 +182,9 @@ async def _close(worker: Worker) -> None:
             raise
 
 
-async def _watch_parent(stopped: asyncio.Event) -> None:
-    """A worker whose supervisor is gone must not go on unseen."""
-    parent = os.getppid()
+async def _watch(parent: int, *, stopped: asyncio.Event) -> None:
+    """A worker whose supervisor is gone must not go on unseen. The supervisor's id is told to it,
+    because the supervisor may be gone before anybody looks."""
     while os.getppid() == parent:  # noqa: ASYNC110 - nothing announces a parent's death
         await asyncio.sleep(1.0)
     stopped.set()
@@ -205,12 +204,11 @@ async def supervise(settings: Settings) -> None:
 
 
 async def _keep(settings: Settings, *, stopped: asyncio.Event) -> None:
-    environment = ALLOCATOR | os.environ | settings.env()
+    environment = os.environ | settings.env()
+    command = (sys.executable, "-m", "workers", "--one", f"--parent={os.getpid()}")
     while not stopped.is_set():
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "workers", "--one", env=environment
-            )
+            process = await asyncio.create_subprocess_exec(*command, env=environment)
         except OSError as error:  # no memory or no process left for the moment
             log.error("worker not started", extra={"cause": str(error)})
             await _pause(stopped)
@@ -233,13 +231,18 @@ async def _pause(stopped: asyncio.Event) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m workers`: the supervisor. `--one`: a single worker process below it."""
+    """`python -m workers`: the supervisor. `--one`: a single worker process, which ends with the
+    process of `--parent=ID` or, without it, with the one that started it."""
+    options = argparse.ArgumentParser(prog="workers")
+    options.add_argument("--one", action="store_true")
+    options.add_argument("--parent", type=int, default=os.getppid())
+    chosen = options.parse_args(arguments)
     try:
         settings = Settings.from_env()
         logs.configure(settings.log_level)
         Registry.from_settings(settings)  # a broken models file is told once, not by every child
-        if "--one" in arguments:
-            asyncio.run(work(settings))
+        if chosen.one:
+            asyncio.run(work(settings, parent=chosen.parent))
         else:
             asyncio.run(apply_schema(settings.database_url))
             asyncio.run(supervise(settings))

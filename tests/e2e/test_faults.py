@@ -137,6 +137,25 @@ async def worker_pids(site: Site, *, count: int, but: set[int] | None = None) ->
         await asyncio.sleep(0.05)
 
 
+async def test_a_worker_whose_supervisor_died_before_it_could_look_ends(
+    site: Site, tmp_path: Path
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with (tmp_path / "orphan.log").open("ab") as output:
+        orphan = subprocess.Popen(
+            [sys.executable, "-m", "workers", "--one", f"--parent={gone.pid}"],
+            env={**os.environ, **site.settings.env()},
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        assert await asyncio.to_thread(orphan.wait, timeout=20) == 0
+    finally:
+        orphan.kill()
+
+
 async def test_a_killed_worker_is_replaced_and_a_killed_supervisor_takes_its_workers_along(
     site: Site, tmp_path: Path
 ) -> None:
