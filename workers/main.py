@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any, cast
 from uuid import uuid4
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 JOB_TIMEOUT_S = 24 * 3600
 QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
+CANCEL_AGAIN_S = 0.5
+STOP_TIMEOUT_S = 60.0  # whoever has not given back by then is killed: its leases end by themselves
 SPOOL_AGE_S = 24 * 3600  # nothing is received or fetched for so long: its process was killed
 
 
@@ -66,11 +68,19 @@ async def work(settings: Settings, *, parent: int) -> None:
         stopping = asyncio.create_task(_until(stopped))
         done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
         await crew.stop()
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await end(loops)
     for task in done:
         task.result()
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel, and again whatever still runs: a library may take a cancellation for the end of its
+    own time limit, and go on."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 async def _until(stopped: asyncio.Event) -> None:
@@ -222,6 +232,8 @@ async def _keep(settings: Settings, *, stopped: asyncio.Event) -> None:
             continue
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
+            await asyncio.wait([ending], timeout=STOP_TIMEOUT_S)
+            process.kill()
         await ending
 
 
