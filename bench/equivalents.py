@@ -32,4 +32,7 @@ EQUIVALENT: dict[str, str] = {
     "engine/store/acquisition.py fail: due_at = NULL -> due_at = due_at": (
         "The fence asks for a lease, and sources_held in schema.sql lets no leased row be due."
     ),
+    "engine/store/indexes.py _ready_source: if not is_primary -> if True": (
+        "The row that was just written is asked for once more, and is there."
+    ),
 }

@@ -82,6 +82,7 @@ TARGETS = {
             Round(("tests/protocol/test_protocol_fence.py",), 60),
             Round(
                 (
+                    f"{STORE}/test_fence_edges.py",
                     f"{STORE}/test_fencing.py",
                     f"{STORE}/test_states.py",
                     "tests/protocol/test_protocol_rows.py",
