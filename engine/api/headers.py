@@ -11,6 +11,7 @@ GUARDS: Headers = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    # A copy that outlives what it was made of, or its link, would answer for what was deleted.
     (b"cache-control", b"private, no-store"),
 ]
 
