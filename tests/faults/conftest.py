@@ -35,20 +35,6 @@ __all__ = ["disk"]
 CALM_TIMEOUT_S = 110.0
 # On a machine that is busy with other things a process may take a minute to start.
 fix_engine.START_TIMEOUT_S = 90.0
-MEASURED: list[str] = []
-
-
-@pytest.fixture
-def measured() -> list[str]:
-    """Lines that the end of the run prints."""
-    return MEASURED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if MEASURED:
-        terminalreporter.section("measured")
-        for line in MEASURED:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
