@@ -15,8 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fix_services import ROLE, execute, free_port, on_database
-from psycopg import sql
+from fix_services import free_port, own_database
 
 from engine.access import Operator
 from engine.config import Settings
@@ -166,17 +165,11 @@ def module_settings(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
     """Settings for an engine that a whole module shares; its tests keep apart by customers."""
-    name = f"rag_module_{free_port()}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template_database), ROLE
-    )
-    execute(services.admin_url, create)
-    yield Settings(
-        database_url=on_database(services.database_url, database=name),
-        redis_url=f"{services.redis_url}?db=15",
-        data_dir=tmp_path_factory.mktemp("engine") / "data",
-        models_dir=models_path,
-        port=free_port(),
-    )
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    execute(services.admin_url, drop)
+    with own_database(services, template=template_database) as url:
+        yield Settings(
+            database_url=url,
+            redis_url=f"{services.redis_url}?db=15",
+            data_dir=tmp_path_factory.mktemp("engine") / "data",
+            models_dir=models_path,
+            port=free_port(),
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_services import REPOSITORY, ROLE, execute, on_database
+from fix_services import REPOSITORY, ROLE, drop_database, execute, on_database
 from psycopg import sql
 
 from engine.errors import DatabaseUnavailable
@@ -37,8 +37,7 @@ def empty_url(services: Services) -> Iterator[str]:
         on_database(services.admin_url, database=name), sql.SQL("CREATE EXTENSION vector").format()
     )
     yield on_database(services.database_url, database=name)
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    execute(services.admin_url, drop)
+    drop_database(services, name=name)
 
 
 def shape(url: str) -> list[tuple[object, ...]]:
