@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 import pytest
 from fix_services import free_port, own_database
+from msgspec.structs import replace
 
 from engine.access import Operator
-from engine.config import Settings
+from engine.config import Limits, Settings
 from engine.local import Services
 from engine.store import Database
 
@@ -173,3 +174,18 @@ def module_settings(
             models_dir=models_path,
             port=free_port(),
         )
+
+
+@pytest.fixture(scope="module")
+def api_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs") / "api.log"
+
+
+@pytest.fixture(scope="module")
+def base_url(
+    module_settings: Settings, api_log: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """An API without any worker for the module, under the LIMITS that it may name."""
+    limits: Limits = getattr(request.module, "LIMITS", module_settings.limits)
+    with api_process(replace(module_settings, limits=limits), log=api_log) as url:
+        yield url
