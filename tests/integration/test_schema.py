@@ -65,6 +65,11 @@ def shape(url: str) -> list[tuple[object, ...]]:
                                                             ORDER BY privilege_type)
             FROM information_schema.role_table_grants WHERE table_schema = 'public'
             GROUP BY 1, 2, 3
+            UNION ALL
+            SELECT 'grant on columns', attrelid::regclass::text, attname, attacl::text
+            FROM pg_attribute WHERE attacl IS NOT NULL
+              AND attrelid IN (SELECT oid FROM pg_class
+                               WHERE relnamespace = 'public'::regnamespace)
             ORDER BY 1, 2, 3, 4
             """
         ).fetchall()
