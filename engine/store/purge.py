@@ -50,12 +50,6 @@ async def expire_sources(
                            WHERE i.source_id = s.id AND r.id = s.rag_id
                              AND i.generation_live IS NOT NULL) AS live
             FROM sources s JOIN expired USING (id)
-        ), waiting AS (
-            -- No text will come for indexes that wait for it.
-            UPDATE indexes i SET state = 'error', retired = true, updated_at = clock_timestamp()
-            FROM verdict v
-            WHERE v.over AND i.source_id = v.id AND i.state = 'pending' AND i.due_at IS NULL
-              AND i.generation_live IS NULL
         )
         UPDATE sources s
         SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
