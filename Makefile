@@ -8,7 +8,8 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint types floors audit tests faults soak hostile sdk-js bench lock clean
+.PHONY: help up test check lint types floors audit tests faults soak hostile nonsense mutation sdk-js \
+  bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -36,7 +37,7 @@ audit: $(READY)  ## known vulnerabilities of what requirements.lock names (asks 
 tests: $(READY)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-faults: $(READY)  ## every fault on real processes: kills, outages, full disks (ten minutes)
+faults: $(READY)  ## every fault on real processes: kills, outages, full disks (a quarter of an hour)
 	$(BIN)/pytest tests/faults/test_*.py tests/faults/long_*.py $(ARGS)
 
 soak: $(READY)  ## mixed work while everything is killed and restarted (ten minutes; SOAK_S=3600 for an hour)

@@ -198,7 +198,8 @@ CREATE INDEX IF NOT EXISTS folders_by_parent_alone ON folders (parent_id);
 --   attempt      goes up at every claim and every refresh, never down: the fence of all writes
 --   lease_until  set while a worker holds the row; the heartbeat moves it, the sweep ends it
 --   faults       the charge: how often this document itself failed in a way that may pass
---   alone        its worker died: the next attempt runs with nothing beside it in its process
+--   alone        its worker died: attempts run with nothing beside them in their process, until one
+--                gets further than any before
 --   stage, done, total   progress of the attempt at work
 
 CREATE TABLE IF NOT EXISTS sources (
@@ -241,7 +242,7 @@ CREATE TABLE IF NOT EXISTS sources (
     CONSTRAINT sources_origin CHECK (num_nonnulls(file_id, url) = 1),
     CONSTRAINT sources_held CHECK (lease_until IS NULL OR due_at IS NULL)
 );
--- store.claims.claim_source: the oldest due row of each customer
+-- store.claims.claim_source: the oldest due row of each customer; store.turns.others_wait
 CREATE INDEX IF NOT EXISTS sources_due ON sources (customer_id, due_at)
     WHERE due_at IS NOT NULL AND deleted_at IS NULL;
 -- store.claims.alone_waits
@@ -249,7 +250,7 @@ CREATE INDEX IF NOT EXISTS sources_alone ON sources (due_at) WHERE alone AND due
 -- store.claims: running rows by customer; store.purge: the expired ones
 CREATE INDEX IF NOT EXISTS sources_leased ON sources (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
--- store.sources.counts, an index-only scan
+-- store.tallies.by_state, store.tallies.live_total
 CREATE INDEX IF NOT EXISTS sources_by_state ON sources (rag_id, state, updated_at)
     WHERE deleted_at IS NULL;
 -- store.sources.page
@@ -328,7 +329,7 @@ CREATE TABLE IF NOT EXISTS indexes (
     CONSTRAINT indexes_once UNIQUE (source_id, profile_id),
     CONSTRAINT indexes_held CHECK (lease_until IS NULL OR due_at IS NULL)
 );
--- store.claims.claim_index
+-- store.claims.claim_index, store.turns.others_wait
 CREATE INDEX IF NOT EXISTS indexes_due ON indexes (customer_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indexes_alone ON indexes (due_at) WHERE alone AND due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)

@@ -211,7 +211,7 @@ class Operator:
         """As `remaining`; a closed customer that has nothing left goes at once, with its name,
         and not only when the sweep tidies up."""
         async with self._database.transaction() as tx:
-            await customers.delete_empty(tx, customer_id=customer_id)
+            await customers.delete_empty(tx, customer_ids=[customer_id])
         return await self.remaining(customer_id)
 
 

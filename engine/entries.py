@@ -175,6 +175,16 @@ class IndexFacts(Noun, frozen=True, kw_only=True):
     source_due: bool  # its text is to be read anew, or is being read
 
 
+def entry_id_of(text: str) -> UUID | None:
+    """An id as a caller spells it. None for what cannot be one: it is unknown like any other."""
+    try:
+        entry_id = UUID(text)
+    except ValueError:
+        return None
+    # Without its dashes, or in the braces that UUID takes as well, it is no id anywhere else.
+    return entry_id if str(entry_id) == text.lower() else None
+
+
 def rag_index_status(facts: IndexFacts) -> RagIndexStatus:
     """Succeeded only when it answers with the newest text: while a document is read anew its index
     is processing, and failed when it cannot be made of the new text, although the old one goes on

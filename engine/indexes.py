@@ -14,6 +14,7 @@ from engine.entries import (
     RagIndexOverview,
     RagIndexRequest,
     RagIndexStatus,
+    entry_id_of,
 )
 from engine.errors import (
     CallerError,
@@ -141,7 +142,7 @@ class _Seen(Noun, frozen=True, kw_only=True):
     rows: dict[tuple[UUID, str], RagIndexRow]
 
     def answer(self, request: RagIndexRequest) -> RagIndex | CallerError:
-        entry_id = _entry_id(request.document_id)
+        entry_id = entry_id_of(request.document_id)
         if entry_id is None or entry_id not in self.rag_ids:
             return SourceNotFound("There is no such document.")
         if self.rag_ids[entry_id] is None:
@@ -174,7 +175,7 @@ class _Work(Noun, frozen=True, kw_only=True):
 
 
 async def _look(tx: Tx, *, customer_id: CustomerId, requests: Sequence[RagIndexRequest]) -> _Seen:
-    given = {_entry_id(request.document_id) for request in requests}
+    given = {entry_id_of(request.document_id) for request in requests}
     ids = [entry_id for entry_id in given if entry_id]
     found = await ragindexes.targets(tx, customer_id=customer_id, ids=ids)
     source_ids = [SourceId(target.id) for target in found if target.rag_id]
@@ -191,7 +192,7 @@ def _work(
     missing: dict[tuple[UUID, str], Pair] = {}
     failed: dict[IndexId, RagIndexRow] = {}
     for request in requests:
-        entry_id = _entry_id(request.document_id)
+        entry_id = entry_id_of(request.document_id)
         rag_id = seen.rag_ids.get(entry_id) if entry_id else None
         if entry_id is None or rag_id is None or not request.create_if_missing:
             continue
@@ -203,16 +204,6 @@ def _work(
         elif row.may_work_now:
             failed[row.id] = row
     return _Work(missing=tuple(missing.values()), failed=tuple(failed.values()), seen=seen)
-
-
-def _entry_id(document_id: str) -> UUID | None:
-    """None for what cannot be an id: it is an unknown document like any other."""
-    try:
-        entry_id = UUID(document_id)
-    except ValueError:
-        return None
-    # Without its dashes, or in the braces that UUID takes as well, it is no id anywhere else.
-    return entry_id if str(entry_id) == document_id.lower() else None
 
 
 def _of_folder(folder_id: UUID, *, model: str) -> RagIndex:

@@ -9,7 +9,15 @@ from itertools import groupby
 from uuid import UUID
 
 from engine.config import Limits
-from engine.entries import Entry, EntryCursor, EntryFilter, EntryKind, EntryPage, EntryText
+from engine.entries import (
+    Entry,
+    EntryCursor,
+    EntryFilter,
+    EntryKind,
+    EntryPage,
+    EntryText,
+    entry_id_of,
+)
 from engine.errors import (
     CallerError,
     ChunkNotFound,
@@ -93,7 +101,7 @@ class Library:
 
     async def many(self, customer_id: CustomerId, entry_ids: Sequence[str]) -> dict[str, Entry]:
         """Keyed by the ids as they were given; unknown ones are absent."""
-        ids = {text: entry_id for text in entry_ids if (entry_id := parsed_id(text)) is not None}
+        ids = {text: entry_id for text in entry_ids if (entry_id := entry_id_of(text)) is not None}
         async with self._database.transaction(customer_id=customer_id) as tx:
             found = await entries.many(
                 tx, customer_id=customer_id, entry_ids=list(set(ids.values()))
@@ -294,15 +302,6 @@ class Library:
             except CallerError as error:
                 outcomes[text] = error
         return {text: outcomes.get(text) or _unknown(text) for text in dict.fromkeys(entry_ids)}
-
-
-def parsed_id(text: str) -> UUID | None:
-    """An id as a caller spells it; None where it cannot be one."""
-    try:
-        entry_id = UUID(text)
-    except ValueError:
-        return None
-    return entry_id if str(entry_id) == text.lower() else None
 
 
 def folder_name(name: str, *, limits: Limits) -> str:

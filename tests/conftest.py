@@ -1,4 +1,4 @@
-"""What every test may use; services and the small web are in plugins of their own.
+"""What every test may use; services, the small web and figures are in plugins of their own.
 
 Property tests draw the same examples in every run, so that a failure is one of the change at hand.
 To search for new ones: pytest --hypothesis-profile=explore.
@@ -7,7 +7,7 @@ To search for new ones: pytest --hypothesis-profile=explore.
 import hypothesis
 import pytest
 
-pytest_plugins = ["fix_services", "fix_local", "fix_web"]
+pytest_plugins = ["fix_services", "fix_local", "fix_web", "fix_measured"]
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)

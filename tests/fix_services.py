@@ -11,6 +11,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -82,18 +83,35 @@ def template_database(services: Services) -> str:
     return name
 
 
-@pytest.fixture
-def database_url(services: Services, template_database: str) -> Iterator[str]:
-    """A database of the test's own, with the schema; the role owns it and is no superuser."""
-    name = f"rag_test_{next(_numbers)}"
+def copy_database(services: Services, *, template: str, name: str) -> str:
+    """A new database with the schema; its URL. The role owns it and is no superuser."""
     # Without fsync a copy of the files is faster than one through the log.
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template_database), ROLE
+        sql.Identifier(name), sql.Identifier(template), ROLE
     )
     execute(services.admin_url, create)
-    yield on_database(services.database_url, database=name)
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+    return on_database(services.database_url, database=name)
+
+
+def drop_database(services: Services, *, name: str) -> None:
+    """Whoever is still connected to it; none by that name is no error."""
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     execute(services.admin_url, drop)
+
+
+@contextmanager
+def own_database(services: Services, *, template: str) -> Iterator[str]:
+    """The URL of a copy of the template that is dropped behind it."""
+    name = f"rag_test_{next(_numbers)}"
+    yield copy_database(services, template=template, name=name)
+    drop_database(services, name=name)
+
+
+@pytest.fixture
+def database_url(services: Services, template_database: str) -> Iterator[str]:
+    """A database of the test's own."""
+    with own_database(services, template=template_database) as url:
+        yield url
 
 
 @pytest.fixture

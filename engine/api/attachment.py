@@ -25,11 +25,8 @@ async def attachment(file: File, pieces: AsyncIterator[bytes]) -> Stream:
             "Content-Type": _passive(file.media_type),
             "Content-Length": str(file.file_bytes),
             "Content-Disposition": f"attachment; filename*=UTF-8''{_quoted(file.filename)}",
-            "X-Content-Type-Options": "nosniff",
             # Should a browser show it all the same, then as a page of nobody that can do nothing.
             "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-            # A copy that outlives its document, or its link, would answer for a deleted file.
-            "Cache-Control": "private, no-store",
         },
     )
 

@@ -26,7 +26,8 @@ from engine.api.body import (
     require_json,
 )
 from engine.api.form import Form, FormRules, is_form, read_form
-from engine.api.ratelimit import REPLAYED, identified
+from engine.api.headers import tell
+from engine.api.ratelimit import identified
 from engine.config import Limits, Settings
 from engine.documents import Documents
 from engine.errors import Detail
@@ -41,6 +42,7 @@ from engine.search import Search
 from engine.throttle import Throttle
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+REPLAYED = (b"idempotent-replayed", b"true")
 # A body that does not go on for so long holds a connection for nothing.
 BODY_IDLE_S = 60.0
 BODY_BYTES_PER_S_MIN = 1_000
@@ -49,6 +51,7 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 HttpRequest = Request[Any, Any, AppState]
 N = TypeVar("N")
+T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -116,29 +119,19 @@ class Call:
         )
 
     async def once(
-        self,
-        make: Callable[..., Awaitable[N]],
-        *,
-        shape: Callable[[N], S],
-        kind: type[S],
-    ) -> S:
-        """What `make` makes, told as `shape`. With an Idempotency-Key it is given that to `keep`,
-        and the same request gets the same answer again."""
+        self, make: Callable[[Keep[N] | None], Awaitable[T]], *, kept: Callable[[N], msgspec.Struct]
+    ) -> T | Replay:
+        """What `make` makes. With an Idempotency-Key its answer is kept in the form of `kept`, and
+        the same request gets that again."""
         keyed = self.keyed()
         if keyed is None:
-            return shape(await make(keep=None))
-
-        async def kept(keep: Keep[N]) -> N:
-            return await make(keep=keep)
-
-        def encoded(noun: N) -> bytes:
-            return msgspec.json.encode(shape(noun))
-
-        made = await self.verbs.idempotency.once(keyed, kept, encode=encoded)
-        if not isinstance(made, Replay):
-            return shape(made)
-        self.request.scope["state"][REPLAYED] = True
-        return msgspec.json.decode(made.answer, type=kind)
+            return await make(None)
+        made = await self.verbs.idempotency.once(
+            keyed, make, encode=lambda noun: msgspec.json.encode(kept(noun))
+        )
+        if isinstance(made, Replay):
+            tell(self.request.scope, REPLAYED)
+        return made
 
     @property
     def content_type(self) -> str:

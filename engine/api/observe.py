@@ -1,5 +1,5 @@
-"""Around every request: its id, what is left of its rate, what guards its answer in a browser, its
-line in the access log, and counts for /metrics.
+"""Around every request: its id, the headers of its answer that no handler writes, its line in the
+access log, and counts for /metrics.
 
 Outermost of all, so that unknown routes and refused methods are seen as well. The path is logged
 without its query, where a key may stand.
@@ -12,8 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from engine.api.edge import request_id, request_id_of, without_tokens
-from engine.api.headers import guarded
-from engine.api.ratelimit import headers_of
+from engine.api.headers import guarded, told
 from engine.logs import bind
 
 log = logging.getLogger("engine.api.access")
@@ -61,7 +60,7 @@ async def observed(
         if message["type"] == "http.response.start":
             code = message["status"]
             own = (b"x-request-id", own_id.encode())
-            message["headers"] = guarded([*message["headers"], own, *headers_of(scope)])
+            message["headers"] = guarded([*message["headers"], own, *told(scope)])
         await send(message)
 
     begun = perf_counter()

@@ -4,13 +4,14 @@ How much is allowed is decided in engine.throttle; here is where a request comes
 told what is left.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Any
 
 from litestar import Request
 
+from engine.api.headers import Headers, tell
 from engine.buckets import Allowance
 from engine.models import CustomerId
 from engine.throttle import Throttle
@@ -19,10 +20,6 @@ from engine.throttle import Throttle
 IPV6_NETWORK_BITS = 64
 CREDENTIALS = ("authorization", "x-api-key", "xi-api-key")
 UNKNOWN = "unknown"  # whoever comes over a Unix socket
-_LEFT = "rate_allowance"
-REPLAYED = "idempotent_replayed"  # in the state of a request whose first answer is given again
-
-Scope = Mapping[str, Any]
 
 
 def address_of(client: Any) -> str:
@@ -48,7 +45,7 @@ async def identified(
     address = address_of(request.scope.get("client"))
     async with throttle.stranger(address, credentials=_credentials(request)):
         customer_id = await authenticate()
-    request.scope["state"][_LEFT] = await throttle.customer(customer_id)
+    tell(request.scope, *headers_of(await throttle.customer(customer_id)))
     return customer_id
 
 
@@ -57,13 +54,7 @@ def _credentials(request: Request[Any, Any, Any]) -> str:
     return "\n".join([*given, *request.query_params.getall("accesskey", [])])
 
 
-def headers_of(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """What a request that was let in is told of its customer's rate, nothing where none counted;
-    and whether its answer is one of before."""
-    state = scope.get("state", {})
-    told = [(b"idempotent-replayed", b"true")] if REPLAYED in state else []
-    left: Allowance | None = state.get(_LEFT)
-    if left is None:
-        return told
+def headers_of(left: Allowance) -> Headers:
+    """What a request that was let in is told of its customer's rate."""
     values = {"limit": left.burst, "remaining": left.remaining, "reset": ceil(left.full_s)}
-    return told + [(f"ratelimit-{name}".encode(), f"{v}".encode()) for name, v in values.items()]
+    return [(f"ratelimit-{name}".encode(), f"{value}".encode()) for name, value in values.items()]

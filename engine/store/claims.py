@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from engine.models import CustomerId, FileId, IndexId, Noun, ProfileId, RagId, SourceId, WorkerId
+from engine.store import turns
 from engine.store.database import Tx
 
 
@@ -193,26 +194,8 @@ async def claim_alone_index(tx: Tx, *, worker_id: WorkerId, lease_s: float) -> C
 
 
 async def any_due(tx: Tx) -> bool:
-    """Whether a bell should be rung.
-
-    In index order with a limit, because EXISTS would be planned as a scan of the table, which
-    passes over all that was processed before.
-    """
-    return (
-        await tx.value(
-            bool,
-            """
-            SELECT COALESCE(
-                (SELECT true FROM sources
-                 WHERE due_at IS NOT NULL AND due_at <= now() AND deleted_at IS NULL
-                 ORDER BY customer_id, due_at LIMIT 1),
-                (SELECT true FROM indexes WHERE due_at IS NOT NULL AND due_at <= now()
-                 ORDER BY customer_id, due_at LIMIT 1),
-                false)
-            """,
-        )
-        or False
-    )
+    """Whether a bell should be rung."""
+    return await turns.others_wait(tx, customer_id=turns.NOBODY)
 
 
 async def alone_waits(tx: Tx) -> bool:

@@ -1,5 +1,7 @@
 """customers: who owns everything else."""
 
+from collections.abc import Sequence
+
 from engine.models import Customer, CustomerId, Usage
 from engine.store.database import Tx
 
@@ -62,21 +64,19 @@ async def mark_deleted(tx: Tx, *, customer_id: CustomerId) -> bool:
     )
 
 
-async def delete_empty(tx: Tx, *, customer_id: CustomerId) -> bool:
-    """Whether it was closed and nothing of it was left; then its own row is gone."""
-    return bool(
-        await tx.run(
-            """
-            DELETE FROM customers c WHERE c.id = %(customer_id)s AND c.deleted_at IS NOT NULL
-              AND NOT EXISTS (SELECT FROM rags WHERE customer_id = c.id)
-              AND NOT EXISTS (SELECT FROM files WHERE customer_id = c.id)
-              AND NOT EXISTS (SELECT FROM folders WHERE customer_id = c.id)
-              AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
-              AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
-              AND NOT EXISTS (SELECT FROM idempotency_keys WHERE customer_id = c.id)
-            """,
-            {"customer_id": customer_id},
-        )
+async def delete_empty(tx: Tx, *, customer_ids: Sequence[CustomerId]) -> int:
+    """Those of them that are closed and of which no other row is left."""
+    return await tx.run(
+        """
+        DELETE FROM customers c WHERE c.id = ANY(%(customer_ids)s) AND c.deleted_at IS NOT NULL
+          AND NOT EXISTS (SELECT FROM rags WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM files WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM folders WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM idempotency_keys WHERE customer_id = c.id)
+        """,
+        {"customer_ids": list(customer_ids)},
     )
 
 

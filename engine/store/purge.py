@@ -6,7 +6,7 @@ Every statement is bounded by `limit`, so that no transaction is long and no loc
 import msgspec
 
 from engine.models import CustomerId, Failure, FileId, SourceId
-from engine.store import acquisition, folders
+from engine.store import acquisition, customers, folders
 from engine.store.database import Tx
 
 
@@ -50,12 +50,6 @@ async def expire_sources(
                            WHERE i.source_id = s.id AND r.id = s.rag_id
                              AND i.generation_live IS NOT NULL) AS live
             FROM sources s JOIN expired USING (id)
-        ), waiting AS (
-            -- No text will come for indexes that wait for it.
-            UPDATE indexes i SET state = 'error', retired = true, updated_at = clock_timestamp()
-            FROM verdict v
-            WHERE v.over AND i.source_id = v.id AND i.state = 'pending' AND i.due_at IS NULL
-              AND i.generation_live IS NULL
         )
         UPDATE sources s
         SET lease_until = NULL, worker_id = NULL, stage = NULL, alone = NOT v.over,
@@ -339,19 +333,13 @@ async def delete_folders(tx: Tx, *, limit: int) -> int:
 
 async def delete_customers(tx: Tx, *, limit: int) -> int:
     """Closed customers of which no row is left, after their folders."""
-    return await delete_folders(tx, limit=limit) + await tx.run(
-        """
-        DELETE FROM customers c WHERE c.deleted_at IS NOT NULL
-          AND NOT EXISTS (SELECT FROM rags WHERE customer_id = c.id)
-          AND NOT EXISTS (SELECT FROM files WHERE customer_id = c.id)
-          AND NOT EXISTS (SELECT FROM folders WHERE customer_id = c.id)
-          AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
-          AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
-          AND NOT EXISTS (SELECT FROM idempotency_keys WHERE customer_id = c.id)
-          AND c.id IN (SELECT id FROM customers WHERE deleted_at IS NOT NULL LIMIT %(limit)s)
-        """,
+    deleted = await delete_folders(tx, limit=limit)
+    closed = await tx.all(
+        dict[str, CustomerId],
+        "SELECT id FROM customers WHERE deleted_at IS NOT NULL LIMIT %(limit)s",
         {"limit": limit},
     )
+    return deleted + await customers.delete_empty(tx, customer_ids=[row["id"] for row in closed])
 
 
 async def close_customers(tx: Tx) -> int:

@@ -25,7 +25,7 @@ class _StateCount(Noun, frozen=True, kw_only=True):
 async def by_state(
     tx: Tx, *, customer_id: CustomerId, rag_ids: Sequence[RagId]
 ) -> dict[RagId, Tally]:
-    """Counts by state of each RAG that has sources; an index-only scan."""
+    """Counts by state of each RAG that has sources."""
     rows = await tx.all(
         _StateCount,
         """

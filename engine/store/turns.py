@@ -1,14 +1,20 @@
 """Whether others wait for their turn: a worker asks for what takes long. What it may take is said
 in claims."""
 
+from uuid import UUID
+
 from engine.models import CustomerId
 from engine.store.database import Tx
+
+NOBODY = CustomerId(UUID(int=0))  # whose others are all
 
 
 async def others_wait(tx: Tx, *, customer_id: CustomerId) -> bool:
     """Whether anybody else has a due row, of either kind.
 
-    In index order from both sides of the customer, which passes over all that it has waiting.
+    In index order from both sides of the customer, which passes over all that it has waiting. With
+    limits, because EXISTS would be planned as a scan of the table, which passes over all that was
+    processed before.
     """
     return (
         await tx.value(

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
-from fix_services import ROLE, execute, free_port, on_database
-from psycopg import sql
+from fix_services import free_port, own_database
+from msgspec.structs import replace
 
 from engine.access import Operator
-from engine.config import Settings
+from engine.config import Limits, Settings
 from engine.local import Services
 from engine.store import Database
 
@@ -166,17 +166,26 @@ def module_settings(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
     """Settings for an engine that a whole module shares; its tests keep apart by customers."""
-    name = f"rag_module_{free_port()}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template_database), ROLE
-    )
-    execute(services.admin_url, create)
-    yield Settings(
-        database_url=on_database(services.database_url, database=name),
-        redis_url=f"{services.redis_url}?db=15",
-        data_dir=tmp_path_factory.mktemp("engine") / "data",
-        models_dir=models_path,
-        port=free_port(),
-    )
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    execute(services.admin_url, drop)
+    with own_database(services, template=template_database) as url:
+        yield Settings(
+            database_url=url,
+            redis_url=f"{services.redis_url}?db=15",
+            data_dir=tmp_path_factory.mktemp("engine") / "data",
+            models_dir=models_path,
+            port=free_port(),
+        )
+
+
+@pytest.fixture(scope="module")
+def api_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs") / "api.log"
+
+
+@pytest.fixture(scope="module")
+def base_url(
+    module_settings: Settings, api_log: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """An API without any worker for the module, under the LIMITS that it may name."""
+    limits: Limits = getattr(request.module, "LIMITS", module_settings.limits)
+    with api_process(replace(module_settings, limits=limits), log=api_log) as url:
+        yield url

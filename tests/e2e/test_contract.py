@@ -30,11 +30,6 @@ def web_open() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def api_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("logs") / "api.log"
-
-
-@pytest.fixture(scope="module")
 def api(
     module_settings: Settings, web_open: Web, api_log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:

@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from uuid import uuid4
 
 import contract_shapes as shapes
 import httpx
 import pytest
 from contract_shapes import matches
 from fix_engine import Caller, api_process, new_customer
-from fix_services import ROLE, execute, on_database
+from fix_services import copy_database, drop_database, on_database
 from msgspec.structs import replace
-from psycopg import sql
 
 from engine.local import Services
 
@@ -25,12 +23,10 @@ def unavailable(answer: httpx.Response, reason: str) -> None:
 
 
 @pytest.fixture
-def late_database(services: Services, template_database: str) -> Iterator[str]:
+def late_database(services: Services) -> Iterator[str]:
     """The name of a database that a test creates itself."""
-    name = f"rag_late_{uuid4().hex[:8]}"
-    yield name
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    execute(services.admin_url, drop)
+    yield "rag_late"
+    drop_database(services, name="rag_late")
 
 
 def test_the_api_starts_without_its_database_and_serves_when_it_comes(
@@ -46,10 +42,7 @@ def test_the_api_starts_without_its_database_and_serves_when_it_comes(
         unavailable(client.get("/readyz"), "DATABASE_UNAVAILABLE")
         unavailable(client.get("/rags"), "DATABASE_UNAVAILABLE")
         assert "rag_engine_database_up 0.0" in client.get("/metrics").text
-        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-            sql.Identifier(late_database), sql.Identifier(template_database), ROLE
-        )
-        execute(services.admin_url, create)
+        copy_database(services, template=template_database, name=late_database)
         deadline = time.monotonic() + 30
         while client.get("/readyz").status_code != 200:
             assert time.monotonic() < deadline

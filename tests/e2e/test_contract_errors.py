@@ -5,14 +5,12 @@ One engine without workers for the module, with small limits; every test is a cu
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import contract_shapes as shapes
 import httpx
 import pytest
 from contract_shapes import matches
-from fix_engine import Caller, api_process, new_customer
-from msgspec.structs import replace
+from fix_engine import Caller, new_customer
 
 from engine.config import Limits, Settings
 
@@ -24,17 +22,6 @@ LIMITS = Limits(
     rag_sources_max=7,
 )
 NOBODY = "0b9d2c55-6f0e-4d3a-9a51-2f6f3f1f7a10"  # the same in each process that collects
-
-
-@pytest.fixture(scope="module")
-def api_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("logs") / "api.log"
-
-
-@pytest.fixture(scope="module")
-def base_url(module_settings: Settings, api_log: Path) -> Iterator[str]:
-    with api_process(replace(module_settings, limits=LIMITS), log=api_log) as url:
-        yield url
 
 
 @pytest.fixture

@@ -2,28 +2,15 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
-from fix_engine import Caller, api_process, new_customer
-from msgspec.structs import replace
+from fix_engine import Caller, new_customer
 
 from engine.config import Limits, Settings
 
 KEYS_MAX = 4
 LIMITS = Limits(customer_idempotency_keys_max=KEYS_MAX)
-
-
-@pytest.fixture(scope="module")
-def api_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("logs") / "api.log"
-
-
-@pytest.fixture(scope="module")
-def base_url(module_settings: Settings, api_log: Path) -> Iterator[str]:
-    with api_process(replace(module_settings, limits=LIMITS), log=api_log) as url:
-        yield url
 
 
 @pytest.fixture

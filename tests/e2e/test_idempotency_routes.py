@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from fix_engine import Caller, api_process, new_customer
+from fix_engine import Caller, new_customer
 from litestar.routes import HTTPRoute
 
 from engine.api.app import create_app
@@ -73,13 +72,6 @@ DOOR = (
 )
 CREATES = [*NATIVE, *(each._replace(path=DOORS[0] + each.path) for each in DOOR)]
 EVERY = pytest.mark.parametrize("create", CREATES, ids=lambda each: each.path)
-
-
-@pytest.fixture(scope="module")
-def base_url(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log: Path = tmp_path_factory.mktemp("logs") / "api.log"
-    with api_process(module_settings, log=log) as url:
-        yield url
 
 
 @pytest.fixture

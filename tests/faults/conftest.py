@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
@@ -22,7 +21,7 @@ from fix_audit import Stored, keep_journal, stored
 from fix_corpus import CHUNK_TOKENS, CORPUS, SHORT_FORM
 from fix_disk import disk
 from fix_hands import open_site, quick
-from fix_services import ROLE, execute, make_folder, on_database
+from fix_services import copy_database, make_folder, on_database
 from fix_web import Web
 from fix_world import World, opened_world
 
@@ -35,20 +34,6 @@ __all__ = ["disk"]
 CALM_TIMEOUT_S = 110.0
 # On a machine that is busy with other things a process may take a minute to start.
 fix_engine.START_TIMEOUT_S = 90.0
-MEASURED: list[str] = []
-
-
-@pytest.fixture
-def measured() -> list[str]:
-    """Lines that the end of the run prints."""
-    return MEASURED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if MEASURED:
-        terminalreporter.section("measured")
-        for line in MEASURED:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +46,8 @@ def calm(
 ) -> Stored:
     """What a run without any fault stores of the corpus, or of the part that a plain run takes."""
     name, folder = "rag_calm", tmp_path_factory.mktemp("calm")
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template_database), ROLE
-    )
-    execute(services.admin_url, create)
     settings = Settings(
-        database_url=on_database(services.database_url, database=name),
+        database_url=copy_database(services, template=template_database, name=name),
         redis_url=f"{services.redis_url}?db=14",
         data_dir=folder / "data",
         models_dir=models_path,

@@ -44,16 +44,10 @@ async def spooled(settings: Settings, *, bytes_min: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_an_upload_that_finds_the_storage_full_is_refused_for_now_and_works_later(
-    world: World, disk: Disk, tmp_path: Path
-) -> None:
-    blobs = world.settings.data_dir / "blobs"
-    (blobs / "made").mkdir(parents=True)
-    (blobs / "made").rmdir()
-    blobs.rmdir()
-    blobs.symlink_to(disk.path)
+async def refused_while_full(world: World, disk: Disk, *, log: Path) -> None:
+    """An upload to a full disk is refused for now, leaves nothing, and works once there is room."""
     disk.fill()
-    with api_process(world.settings, log=tmp_path / "api.log"):
+    with api_process(world.settings, log=log):
         token = await asyncio.to_thread(new_customer, world.site.settings, "uploader")
         refused = await asyncio.to_thread(upload, world.settings, token=token)
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
@@ -62,6 +56,16 @@ async def test_an_upload_that_finds_the_storage_full_is_refused_for_now_and_work
         taken = (await asyncio.to_thread(upload, world.settings, token=token)).json()
         world.hire()
         await world.adopt(taken["id"])
+
+
+async def test_an_upload_that_finds_the_storage_full_is_refused_for_now_and_works_later(
+    world: World, disk: Disk, tmp_path: Path
+) -> None:
+    blobs = world.settings.data_dir / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    blobs.rmdir()
+    blobs.symlink_to(disk.path)
+    await refused_while_full(world, disk, log=tmp_path / "api.log")
 
 
 async def test_an_upload_that_finds_the_spool_folder_full_is_refused_for_now_and_works_later(
@@ -72,16 +76,7 @@ async def test_an_upload_that_finds_the_spool_folder_full_is_refused_for_now_and
     spool = world.settings.data_dir / "spool"
     spool.parent.mkdir(parents=True, exist_ok=True)
     spool.symlink_to(disk.path)
-    disk.fill()
-    with api_process(world.settings, log=tmp_path / "api.log"):
-        token = await asyncio.to_thread(new_customer, world.site.settings, "uploader")
-        refused = await asyncio.to_thread(upload, world.settings, token=token)
-        assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
-        assert (await world.site.fetch("SELECT count(*) AS count FROM rags"))[0]["count"] == 0
-        disk.free()
-        taken = (await asyncio.to_thread(upload, world.settings, token=token)).json()
-        world.hire()
-        await world.adopt(taken["id"])
+    await refused_while_full(world, disk, log=tmp_path / "api.log")
 
 
 async def test_a_request_waits_for_a_silent_redis_no_longer_than_its_bound(

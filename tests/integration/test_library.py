@@ -27,7 +27,7 @@ from engine.errors import (
     TextNotReady,
     TooManyFolders,
 )
-from engine.library import Library, parsed_id
+from engine.library import Library
 from engine.models import ChunkId, Cursor, FolderId, SourceId, State
 from engine.store import acquisition, entries, folders, rags
 
@@ -124,7 +124,6 @@ async def test_many_are_keyed_as_given_and_unknown_ones_are_absent(
         str(source_id): source_id,
     }
     assert await shelf.library.many(shelf.customer_id, []) == {}
-    assert parsed_id(str(source_id)) == source_id
 
 
 async def test_a_list_shows_live_sources_of_live_rags_and_nothing_of_others(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_services import REPOSITORY, ROLE, execute, on_database
+from fix_services import REPOSITORY, ROLE, drop_database, execute, on_database
 from psycopg import sql
 
 from engine.errors import DatabaseUnavailable
@@ -37,8 +37,7 @@ def empty_url(services: Services) -> Iterator[str]:
         on_database(services.admin_url, database=name), sql.SQL("CREATE EXTENSION vector").format()
     )
     yield on_database(services.database_url, database=name)
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    execute(services.admin_url, drop)
+    drop_database(services, name=name)
 
 
 def shape(url: str) -> list[tuple[object, ...]]:
@@ -66,6 +65,11 @@ def shape(url: str) -> list[tuple[object, ...]]:
                                                             ORDER BY privilege_type)
             FROM information_schema.role_table_grants WHERE table_schema = 'public'
             GROUP BY 1, 2, 3
+            UNION ALL
+            SELECT 'grant on columns', attrelid::regclass::text, attname, attacl::text
+            FROM pg_attribute WHERE attacl IS NOT NULL
+              AND attrelid IN (SELECT oid FROM pg_class
+                               WHERE relnamespace = 'public'::regnamespace)
             ORDER BY 1, 2, 3, 4
             """
         ).fetchall()

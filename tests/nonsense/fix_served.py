@@ -14,9 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 from fix_engine import START_TIMEOUT_S, Caller, new_customer, process
-from fix_services import ROLE, execute, free_port, on_database
+from fix_services import free_port, own_database
 from msgspec.structs import replace
-from psycopg import sql
 
 from engine.config import Limits, Settings
 from engine.local import Services
@@ -104,19 +103,6 @@ def serving(settings: Settings, *, log: Path) -> Iterator[Served]:
             except httpx.TransportError:
                 time.sleep(0.05)
         yield Served(settings, child=child, log=log)
-
-
-@contextmanager
-def own_database(services: Services, *, template: str) -> Iterator[str]:
-    """The URL of a database that is dropped behind it."""
-    name = f"rag_nonsense_{free_port()}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template), ROLE
-    )
-    execute(services.admin_url, create)
-    yield on_database(services.database_url, database=name)
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    execute(services.admin_url, drop)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from fix_disk import Disk
 from fix_engine import Caller
-from fix_served import Home, Served, own_database, serving
-from fix_services import execute, free_port, make_folder, on_database
+from fix_served import Home, Served, serving
+from fix_services import execute, free_port, make_folder, on_database, own_database
 from msgspec.structs import replace
 from psycopg import sql
 from raw_wire import Answer, expect_plain

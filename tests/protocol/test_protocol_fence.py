@@ -10,11 +10,12 @@ from typing import LiteralString
 from uuid import uuid4
 
 import pytest
-from fix_store import FINAL, KILLED, LEASE_S, PASSING, Store
+from fix_store import FINAL, KILLED, LEASE_S, Store
+from fix_writes import INDEX_WRITES, SOURCE_WRITES, fail_index, fail_source, finish, store_batch
 
 from engine.errors import Superseded
 from engine.models import CustomerId, RagId, SourceId, Stage, WorkerId
-from engine.store import acquisition, claims, indexes, purge, rags, sources
+from engine.store import claims, indexes, purge, rags, sources
 from engine.store.claims import ClaimedIndex, ClaimedSource
 
 pytestmark = pytest.mark.anyio
@@ -63,44 +64,8 @@ async def claimed_index(store: Store) -> ClaimedIndex:
     return await store.acquire(await store.claimed_source())
 
 
-async def set_stage(store: Store, claim: ClaimedSource) -> None:
-    await store.do(acquisition.set_stage, claim=claim, stage=Stage.EXTRACT)
-
-
-async def acquire(store: Store, claim: ClaimedSource) -> None:
-    await store.acquire(claim)
-
-
-async def postpone_source(store: Store, claim: ClaimedSource) -> None:
-    await store.do(acquisition.postpone, claim=claim, delay_s=1, failure=PASSING)
-
-
-async def fail_source(store: Store, claim: ClaimedSource) -> None:
-    await store.do(acquisition.fail, claim=claim, failure=FINAL)
-
-
-async def store_batch(store: Store, claim: ClaimedIndex) -> None:
-    await store.store(claim, ordinals=range(3))
-
-
 async def progress(store: Store, claim: ClaimedIndex) -> None:
     await store.do(indexes.progress, claim=claim, stage=Stage.EMBED, done=7, total=9)
-
-
-async def finish(store: Store, claim: ClaimedIndex) -> None:
-    await store.finish(claim, chunk_count=3)
-
-
-async def charge_index(store: Store, claim: ClaimedIndex) -> None:
-    await store.do(indexes.postpone, claim=claim, delay_s=1, failure=PASSING)
-
-
-async def give_back_index(store: Store, claim: ClaimedIndex) -> None:
-    await store.do(indexes.postpone, claim=claim, delay_s=1, failure=None)
-
-
-async def fail_index(store: Store, claim: ClaimedIndex) -> None:
-    await store.do(indexes.fail, claim=claim, failure=FINAL)
 
 
 async def refused(store: Store, loss: LiteralString, write: Callable[[], Awaitable[None]]) -> None:
@@ -117,7 +82,7 @@ async def test_one_lost_condition_is_enough_to_refuse_a_write_to_a_source(
 ) -> None:
     await new_source(store)
     claim = await store.claimed_source()
-    for write in (set_stage, acquire, postpone_source, fail_source):
+    for write in SOURCE_WRITES:
         await refused(store, SOURCE_LOSSES[loss], lambda write=write: write(store, claim))
 
 
@@ -126,10 +91,9 @@ async def test_one_lost_condition_is_enough_to_refuse_a_write_to_an_index(
     store: Store, loss: str
 ) -> None:
     claim = await claimed_index(store)
-    writes = [store_batch, finish, charge_index, give_back_index, fail_index]
-    if loss != "rag_deleted":  # looked at by `hold`, which opens each of its transactions
-        writes.append(progress)
-    for write in writes:
+    # A deleted RAG is looked at by `hold`, which opens each transaction of `progress`.
+    own = () if loss == "rag_deleted" else (progress,)
+    for write in (*INDEX_WRITES, *own):
         await refused(store, INDEX_LOSSES[loss], lambda write=write: write(store, claim))
 
 

@@ -1,4 +1,4 @@
-"""What the soak needs of the other folders, and the table that ends it."""
+"""What the soak needs of the other folders, and servers that it may kill."""
 
 import asyncio
 import shutil
@@ -15,14 +15,6 @@ from engine.store.schema import apply_schema
 TESTS = Path(__file__).parents[1]
 sys.path += [str(TESTS / folder) for folder in ("e2e", "faults", "hostile")]
 
-TABLE: list[str] = []
-
-
-@pytest.fixture
-def table() -> list[str]:
-    """Lines that the end of the run prints."""
-    return TABLE
-
 
 @pytest.fixture
 def soaked_services() -> Iterator[LocalServices]:
@@ -32,10 +24,3 @@ def soaked_services() -> Iterator[LocalServices]:
         asyncio.run(apply_schema(local.services.database_url))
         yield local
     shutil.rmtree(folder)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TABLE:
-        terminalreporter.section("soak")
-        for line in TABLE:
-            terminalreporter.write_line(line)

@@ -1,8 +1,8 @@
 """The soak: mixed work through both doors while everything is killed, frozen and restarted.
 
-SOAK_S seconds (ten minutes), SOAK_SEED. It prints a table and fails on any line that is not as it
-must be: nothing lost, doubled, mixed, left over or stuck, nothing deleted seen again, no error of
-the engine's own, no memory that grows.
+SOAK_S seconds (ten minutes), SOAK_SEED. It prints figures and fails on any that is not as it must
+be: nothing lost, doubled, mixed, left over or stuck, nothing deleted seen again, no error of the
+engine's own, no memory that grows.
 """
 
 import asyncio
@@ -184,7 +184,7 @@ def soaked(services: LocalServices, *, folder: Path, models_path: Path, web: Web
 
 
 async def test_soak(
-    soaked_services: LocalServices, models_path: Path, tmp_path: Path, table: list[str]
+    soaked_services: LocalServices, models_path: Path, tmp_path: Path, measured: list[str]
 ) -> None:
     async with AsyncExitStack() as stack:
         web = stack.enter_context(open_web())
@@ -205,7 +205,7 @@ async def test_soak(
         with Scale(lambda: {name: pid() for name, pid in pids.items()}) as scale:
             await soak.run()
         faults = [*await judged(soak), *weighed(scale)]
-        table += [*told(soak), *curves(scale), *(f"VIOLATION {fault}" for fault in faults)]
+        measured += [*told(soak), *curves(scale), *(f"VIOLATION {fault}" for fault in faults)]
     assert faults == []
 
 

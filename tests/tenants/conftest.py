@@ -9,8 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fix_services import ROLE, execute, free_port, on_database
-from psycopg import sql
+from fix_services import copy_database, free_port, on_database
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
@@ -31,13 +30,8 @@ def tenant_settings(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Settings:
     """A database, a Redis database and a folder of their own, tokens accepted, high rates."""
-    name = f"rag_tenants_{free_port()}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template_database), ROLE
-    )
-    execute(services.admin_url, create)
     return Settings(
-        database_url=on_database(services.database_url, database=name),
+        database_url=copy_database(services, template=template_database, name="rag_tenants"),
         redis_url=f"{services.redis_url}?db=13",
         data_dir=tmp_path_factory.mktemp("tenants") / "data",
         models_dir=models_path,

@@ -25,6 +25,19 @@ KB = "/v1/convai/knowledge-base"
 MODEL = "e5_mistral_7b_instruct"
 NOBODY = "0b9d2c55-6f0e-4d3a-9a51-2f6f3f1f7a10"
 READY_TIMEOUT_S = 60.0
+# What rag_api may do where rows are a customer's: everything else is done by workers.
+CHANGED_BY_THE_API = {
+    "accesskeys",
+    "blobs",
+    "files",
+    "folders",
+    "idempotency_keys",
+    "indexes",
+    "profiles",
+    "rags",
+    "sources",
+}
+READ_BY_THE_API = {"customers", "documents", "chunks"}
 LIMITS = Limits(
     text_wait_s=0.2,
     customer_requests_per_s=10_000.0,

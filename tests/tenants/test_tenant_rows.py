@@ -10,24 +10,11 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from fix_tenants import NOBODY, House, tenant_tables
+from fix_tenants import CHANGED_BY_THE_API, NOBODY, READ_BY_THE_API, House, tenant_tables
 from psycopg import sql
 
 Rows = psycopg.Connection[tuple[Any, ...]]
 
-# What rag_api may do where rows are a customer's: everything else is done by workers.
-CHANGED_BY_THE_API = {
-    "accesskeys",
-    "blobs",
-    "files",
-    "folders",
-    "idempotency_keys",
-    "indexes",
-    "profiles",
-    "rags",
-    "sources",
-}
-READ_BY_THE_API = {"customers", "documents", "chunks"}
 # Of nobody in particular: what is in them, and who may read it.
 OF_NOBODY: Mapping[str, set[str]] = {
     "schema_versions": {"rag_api", "rag_worker", "rag_operator"},

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
 
+import msgspec
+
 from engine.api import credentials, edge
 from engine.api.call import Call, HttpRequest, identify
 from engine.api.credentials import Authenticate
@@ -90,8 +92,12 @@ class DoorCall(Call):
         return body
 
     async def added(self, make: Callable[..., Awaitable[Entry]]) -> wire.Added:
-        """What `make` makes; what it made before, if it came with the same Idempotency-Key."""
-        return await self.once(make, shape=translate.added, kind=wire.Added)
+        """What `make` makes for the caller, or made before under the same Idempotency-Key."""
+        customer_id = self.customer_id
+        made = await self.once(lambda keep: make(customer_id, keep=keep), kept=translate.added)
+        if isinstance(made, Entry):
+            return translate.added(made)
+        return msgspec.json.decode(made.answer, type=wire.Added)
 
     async def owner(self) -> str:
         """The name that documents show as their creator's."""

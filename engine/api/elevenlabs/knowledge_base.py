@@ -41,16 +41,14 @@ async def _read(call: DoorCall, read: Awaitable[EntryText]) -> wire.Document:
 async def create_from_text(call: Call) -> wire.Added:
     body = await call.placed_json(wire.NewText)
     folder_id, create = call.folder_id(body.parent_folder_id), call.verbs.documents.create_text
-    make = partial(create, call.customer_id, text=body.text, name=body.name, folder_id=folder_id)
-    return await call.added(make)
+    return await call.added(partial(create, text=body.text, name=body.name, folder_id=folder_id))
 
 
 @post(KB + "/url", **told("Create from a URL", body=wire.NewUrl))
 async def create_from_url(call: Call) -> wire.Added:
     body = await call.unsynced(wire.NewUrl)
     folder_id, create = call.folder_id(body.parent_folder_id), call.verbs.documents.create_url
-    make = partial(create, call.customer_id, url=body.url, name=body.name, folder_id=folder_id)
-    return await call.added(make)
+    return await call.added(partial(create, url=body.url, name=body.name, folder_id=folder_id))
 
 
 @post(KB + "/file", **told("Create from a file", body=wire.NewFile, query=IN_QUERY, **FORM))
@@ -59,7 +57,7 @@ async def create_from_file(call: Call) -> wire.Added:
     texts, upload = await call.form_with_file("file")
     name, folder = (texts.get(each) or call.parameters.text(each) for each in IN_QUERY.split())
     folder_id, create = call.folder_id(folder), call.verbs.documents.create_file
-    make = partial(create, call.customer_id, upload=upload, name=name or None, folder_id=folder_id)
+    make = partial(create, upload=upload, name=name or None, folder_id=folder_id)
     return await call.added(make)
 
 
@@ -68,12 +66,11 @@ async def create_document(call: Call) -> wire.Added:
     texts, upload = await call.form_or_file("file")
     name, documents = texts.get("name") or None, call.verbs.documents
     if upload is not None:
-        file = partial(documents.create_file, upload=upload, name=name, folder_id=None)
-        return await call.added(partial(file, call.customer_id))
+        make = partial(documents.create_file, upload=upload, name=name, folder_id=None)
+        return await call.added(make)
     if not (url := texts.get("url")):
         raise refused("body.file", "is required")
-    page = partial(documents.create_url, url=url, name=name, folder_id=None)
-    return await call.added(partial(page, call.customer_id))
+    return await call.added(partial(documents.create_url, url=url, name=name, folder_id=None))
 
 
 @get(ID, **told("Read a document or a folder"))
@@ -143,7 +140,7 @@ async def list_documents(call: Call) -> wire.DocumentList:
 async def create_folder(call: Call) -> wire.Added:
     body = await call.unsynced(wire.NewFolder)
     parent_id, create = call.folder_id(body.parent_folder_id), call.verbs.library.create_folder
-    return await call.added(partial(create, call.customer_id, name=body.name, parent_id=parent_id))
+    return await call.added(partial(create, name=body.name, parent_id=parent_id))
 
 
 @delete(ID, **told("Delete a document or a folder", query="force"))

@@ -36,7 +36,6 @@ KEYED = (
     ),
 )
 CREATING = (errors.IdempotencyKeyReused, errors.TooManyIdempotencyKeys)
-REPLAYED = "Idempotent-Replayed"
 
 PAGE = (
     Parameter(
@@ -75,19 +74,11 @@ async def ok_once(
     shape: Callable[[T], msgspec.Struct],
     kept: Callable[[N], msgspec.Struct],
 ) -> Response[bytes]:
-    """As `ok`, for what `make` makes. With an Idempotency-Key the answer is kept in the form of
-    `kept`, and given again to the same request."""
-    keyed = call.keyed()
-    if keyed is None:
-        return ok(shape(await make(None)))
-    made = await call.verbs.idempotency.once(
-        keyed, make, encode=lambda noun: msgspec.json.encode(kept(noun))
-    )
-    if not isinstance(made, Replay):
-        return ok(shape(made))
-    return Response(
-        made.answer, status_code=200, media_type=MediaType.JSON, headers={REPLAYED: "true"}
-    )
+    """As `ok`, for what `make` makes; `kept` is the form of the answer that a replay gives."""
+    made = await call.once(make, kept=kept)
+    if isinstance(made, Replay):
+        return Response(made.answer, status_code=200, media_type=MediaType.JSON)
+    return ok(shape(made))
 
 
 def ok_unless_known(shape: msgspec.Struct, *, if_none_match: str) -> Response[bytes]:

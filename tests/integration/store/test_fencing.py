@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from fix_store import FINAL, KILLED, PASSING, Store, batch
+from fix_store import KILLED, Store, batch
+from fix_writes import INDEX_WRITES, SOURCE_WRITES, IndexWrite, SourceWrite
 
 from engine.errors import Superseded
-from engine.models import CustomerId, RagId, SourceId, Stage
-from engine.store import acquisition, indexes, purge, rags, sources
-from engine.store.claims import ClaimedIndex, ClaimedSource
+from engine.models import CustomerId, RagId, SourceId
+from engine.store import purge, rags, sources
+from engine.store.claims import ClaimedIndex
 
 pytestmark = pytest.mark.anyio
 
@@ -99,48 +100,10 @@ async def scene(store: Store) -> Scene:
     return made
 
 
-async def set_stage(store: Store, claim: ClaimedSource) -> None:
-    await store.do(acquisition.set_stage, claim=claim, stage=Stage.EXTRACT)
-
-
-async def acquire(store: Store, claim: ClaimedSource) -> None:
-    await store.acquire(claim)
-
-
-async def postpone_source(store: Store, claim: ClaimedSource) -> None:
-    await store.do(acquisition.postpone, claim=claim, delay_s=1, failure=PASSING)
-
-
-async def fail_source(store: Store, claim: ClaimedSource) -> None:
-    await store.do(acquisition.fail, claim=claim, failure=FINAL)
-
-
-async def store_batch(store: Store, claim: ClaimedIndex) -> None:
-    await store.store(claim, ordinals=range(3, 6))
-
-
-async def finish(store: Store, claim: ClaimedIndex) -> None:
-    await store.finish(claim, chunk_count=3)
-
-
-async def postpone_index(store: Store, claim: ClaimedIndex) -> None:
-    await store.do(indexes.postpone, claim=claim, delay_s=1, failure=PASSING)
-
-
-async def give_back_index(store: Store, claim: ClaimedIndex) -> None:
-    await store.do(indexes.postpone, claim=claim, delay_s=0, failure=None)
-
-
-async def fail_index(store: Store, claim: ClaimedIndex) -> None:
-    await store.do(indexes.fail, claim=claim, failure=FINAL)
-
-
 @pytest.mark.parametrize("lose", LOSSES)
-@pytest.mark.parametrize("write", [set_stage, acquire, postpone_source, fail_source])
+@pytest.mark.parametrize("write", SOURCE_WRITES)
 async def test_no_write_to_a_source_outlives_the_claim(
-    scene: Scene,
-    lose: Loss,
-    write: Callable[[Store, ClaimedSource], Awaitable[None]],
+    scene: Scene, lose: Loss, write: SourceWrite
 ) -> None:
     claim = await scene.store.claimed_source()
     await lose(scene)
@@ -151,11 +114,9 @@ async def test_no_write_to_a_source_outlives_the_claim(
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-@pytest.mark.parametrize(
-    "write", [store_batch, finish, postpone_index, give_back_index, fail_index]
-)
+@pytest.mark.parametrize("write", INDEX_WRITES)
 async def test_no_write_to_an_index_outlives_the_claim(
-    scene: Scene, lose: Loss, write: Callable[[Store, ClaimedIndex], Awaitable[None]]
+    scene: Scene, lose: Loss, write: IndexWrite
 ) -> None:
     claim = await scene.store.acquire(await scene.store.claimed_source())
     await scene.store.store(claim, ordinals=range(3))
@@ -166,12 +127,8 @@ async def test_no_write_to_an_index_outlives_the_claim(
     assert await scene.everything() == before
 
 
-@pytest.mark.parametrize(
-    "write", [store_batch, finish, postpone_index, give_back_index, fail_index]
-)
-async def test_the_same_writes_pass_while_the_claim_holds(
-    scene: Scene, write: Callable[[Store, ClaimedIndex], Awaitable[None]]
-) -> None:
+@pytest.mark.parametrize("write", INDEX_WRITES)
+async def test_the_same_writes_pass_while_the_claim_holds(scene: Scene, write: IndexWrite) -> None:
     claim = await scene.store.acquire(await scene.store.claimed_source())
     await scene.store.store(claim, ordinals=range(3))
     before = await scene.everything()

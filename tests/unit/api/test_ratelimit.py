@@ -25,13 +25,8 @@ def test_an_address_is_counted_by_its_network(client, address):
 
 def test_a_request_is_told_what_is_left_of_its_customers_rate():
     left = Allowance(burst=20, remaining=7, wait_s=0, full_s=1.3)
-    assert headers_of({"state": {"rate_allowance": left}}) == [
+    assert headers_of(left) == [
         (b"ratelimit-limit", b"20"),
         (b"ratelimit-remaining", b"7"),
         (b"ratelimit-reset", b"2"),
     ]
-
-
-@pytest.mark.parametrize("scope", [{}, {"state": {}}])
-def test_a_request_whose_customer_nobody_asked_for_is_told_nothing(scope):
-    assert headers_of(scope) == []
