@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from engine.config import Settings
 from engine.errors import SourceNotFound
 from engine.models import State, rag_status
-from workers.ingest import BATCH_PASSAGES
+from workers.build import BATCH_PASSAGES
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +102,8 @@ async def test_a_worker_that_is_told_to_stop_gives_back_what_it_holds_at_once(
         second = site.hire()
         rag = await site.until_terminal(rag, timeout_s=30)
         chunks = await site.expect_whole(rag, rag.sources[0].id)
-        assert first.embedded() + second.embedded() <= len(chunks) + BATCH_PASSAGES
+        # One batch was being stored, and the one behind it was embedded.
+        assert first.embedded() + second.embedded() <= len(chunks) + 2 * BATCH_PASSAGES
 
 
 # The supervisor ---------------------------------------------------------------------------------
@@ -247,8 +248,8 @@ async def test_a_source_deleted_while_it_is_embedded_leaves_no_chunk(site: Site)
     assert [source.state for source in rag.sources] == [State.READY]
     await site.until("SELECT count(*) = 1 FROM sources")
     await asyncio.sleep(1.0)
-    # The batch under way ends before the fence is met, and the neighbour is one passage.
-    assert hand.embedded() <= embedded + BATCH_PASSAGES + 1
+    # A batch is stored and one is embedded before the fence is met; the neighbour is one passage.
+    assert hand.embedded() <= embedded + 2 * BATCH_PASSAGES + 1
     assert hand.process.poll() is None
     rows = await site.fetch("SELECT DISTINCT source_id FROM chunks")
     assert [row["source_id"] for row in rows] == [rag.sources[0].id]

@@ -17,8 +17,8 @@ from engine.errors import (
     QueueUnavailable,
     StorageUnavailable,
 )
+from workers.build import _embedding_key
 from workers.failpoint import Failpoint
-from workers.ingest import _embedding_key
 from workers.outcome import failure_of
 
 DAY_S = 86_400
