@@ -7,7 +7,7 @@ import pytest
 from fix_store import PASSING, Store
 
 from engine.errors import DatabaseUnavailable
-from engine.models import CustomerId, RagId, SourceId
+from engine.models import CustomerId, RagId, SourceId, WorkerId
 from engine.store import claims, indexes, rags
 from engine.store.claims import ClaimedIndex
 
@@ -187,3 +187,24 @@ async def test_the_rag_is_held_while_a_source_is_written(store: Store, index: Cl
         await asyncio.sleep(0.3)
         assert not deleting.done()
     await deleting
+
+
+@pytest.mark.parametrize("kind", ["source", "index"])
+async def test_a_row_for_an_idle_worker_that_another_is_taking_is_not_waited_for(
+    store: Store, kind: str
+) -> None:
+    ids = await sources_of(store, customers=2)
+    if kind == "index":
+        for _ in ids:
+            await store.acquire(await store.claimed_source())
+        await store.execute("UPDATE indexes SET lease_until = NULL, due_at = now(), alone = true")
+    else:
+        await store.execute("UPDATE sources SET alone = true")
+    claim = claims.claim_alone_source if kind == "source" else claims.claim_alone_index
+    async with store.worker.transaction() as tx:
+        first = await claim(tx, worker_id=WorkerId(UUID(int=1)), lease_s=5.0)
+        async with asyncio.timeout(5):
+            second = await store.do(claim, worker_id=WorkerId(UUID(int=2)), lease_s=5.0)
+    assert first
+    assert second
+    assert first.id != second.id
