@@ -9,7 +9,7 @@ JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check lint types floors audit tests faults soak hostile nonsense mutation sdk-js \
-  bench lock clean
+  bench bench-peers lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -56,8 +56,16 @@ sdk-js: $(READY)  ## the official JavaScript SDK against a running engine (needs
 	@command -v npm >/dev/null || { echo "make sdk-js needs Node.js 20 or later, with npm"; exit 1; }
 	$(BIN)/pytest -p no:cacheprovider tests/sdk-js/starter.py
 
-bench: $(READY)  ## measure on this machine
+bench: $(READY)  ## measure on this machine, into bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(READY) .venv-peers/.ready  ## measure beside LlamaIndex and Haystack, in an environment of their own
+	$(BIN)/python -m bench ingest:peers
+
+.venv-peers/.ready: bench/peers/requirements.txt
+	@test -x .venv-peers/bin/python || $(PYTHON3) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 lock: $(READY)  ## choose new exact versions for pyproject.toml's ranges
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe --no-header \

@@ -1,20 +1,39 @@
-"""`python -m bench claim`: one measurement, or all of them without a name."""
+"""`python -m bench embed`: one measurement. Without a name all of them, into bench/RESULTS.md."""
 
 import sys
+from functools import partial
+from pathlib import Path
 
-from bench import claim
+from bench import api, claim, embed, ingest, memory, query
+from bench.corpora import PARTS, corpus
+from bench.report import show, write
 
-BENCHES = {"claim": claim.run}
+BENCHES = {
+    "embed": embed.run,
+    "ingest": ingest.run,
+    "query": query.run,
+    "api": api.run,
+    "memory": memory.run,
+    "claim": claim.run,
+}
+RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in BENCHES]
+    known = BENCHES | {f"ingest:{name}": partial(_part, name) for name in ingest.PARTS}
+    unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"no such bench: {', '.join(unknown)}; there are: {', '.join(BENCHES)}")
+        print(f"no such bench: {', '.join(unknown)}; there are: {', '.join(known)}")
         return 2
     for name in names or BENCHES:
-        BENCHES[name]()
+        known[name]()
+    if not names:
+        write(RESULTS, corpora={name: corpus(name).sha256 for name in PARTS})
     return 0
+
+
+def _part(name: str) -> None:
+    show(bench="ingest", **ingest.PARTS[name]())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""From POST to `ready`, end to end: API, workers, Postgres and Redis as an operator would run them.
+
+Rates are passages a second over everything that happens: upload excluded, fetching from storage,
+parsing, chunking, embedding, storing and the switch included. The limit is that of bench.embed,
+over the very same passages.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bench.against import peers
+from bench.corpora import Corpus, corpus
+from bench.embed import PROCESSES, bare_loop, embedded_strings, rate
+from bench.pages import pages_ratio
+from bench.report import Table, show
+from bench.rig import Rig, rig
+from bench.slow_server import models_file, slow_server
+
+HTML_FILES, TEXT_FILES = 120, 60
+SMALL = 40
+PARAGRAPH = "Paragraph {number} tells of the {number}th lamp in the hall, and how it was mended. "
+HTTP_LATENCY_S = 0.25
+COST_PASSAGES = 2_000
+ROUNDS = 3
+Figures = dict[str, float | str]
+
+
+def run() -> None:
+    """All parts, in one line of JSON."""
+    figures: dict[str, object] = {}
+    tables = []
+    for name, part in PARTS.items():
+        found = part()
+        lines = [(key, str(value)) for key, value in found.items()]
+        tables.append(Table(title=f"ingest: {name}", head=("figure", "value"), rows=lines))
+        print(tables[-1].text(), flush=True)
+        figures |= found
+    show(*tables, bench="ingest", **figures)
+
+
+def limits() -> Figures:
+    """Each kind of document against the limit, end to end."""
+    figures: Figures = {}
+    for name, files_max in (("text", TEXT_FILES), ("html", HTML_FILES), ("pdf", None)):
+        figures |= against_limit(corpus(name, files_max=files_max))
+    return figures
+
+
+def against_limit(given: Corpus) -> Figures:
+    """Passages a second of the engine, of the limit, and the ratio; medians over ROUNDS."""
+    passages = [text for path in given.paths for text in embedded_strings(path)]
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        with rig(workers=PROCESSES) as engine:
+            rag_id, seconds = engine.ingest(engine.upload(given.paths))
+            ours.append(engine.passages(rag_id) / seconds)
+            spent = engine.stage_seconds()
+        theirs.append(rate(bare_loop, passages, processes=PROCESSES))
+    ratio = statistics.median(found / limit for found, limit in zip(ours, theirs, strict=True))
+    return {
+        f"{given.name}_passages_per_s": round(statistics.median(ours), 1),
+        f"{given.name}_limit_per_s": round(statistics.median(theirs), 1),
+        f"{given.name}_ratio_to_limit": round(ratio, 3),
+        **{f"{given.name}_{stage}_s": seconds for stage, seconds in spent.items()},
+    }
+
+
+def scaling() -> Figures:
+    """Two workers on two cores against one that is pinned to one."""
+    rates = []
+    for workers, cpus in ((1, [0]), (2, [0, 1])):
+        with rig(workers=workers, cpus=cpus) as engine:
+            given = corpus("html", files_max=HTML_FILES)
+            rag_id, seconds = engine.ingest(engine.upload(given.paths))
+            rates.append(engine.passages(rag_id) / seconds)
+    return {"scaling_2_workers": round(rates[1] / rates[0], 2)}
+
+
+def scaling_http() -> Figures:
+    """Four workers against one, with a model behind a server that takes its time."""
+    rates = []
+    with tempfile.TemporaryDirectory() as folder, slow_server(latency_s=HTTP_LATENCY_S) as url:
+        path, name = models_file(Path(folder), url=url)
+        for workers in (1, 4):
+            with rig(workers=workers, models_file=path) as engine:
+                given = corpus("html", files_max=HTML_FILES)
+                rag_id, seconds = engine.ingest(engine.upload(given.paths), embedding_model=name)
+                rates.append(engine.passages(rag_id) / seconds)
+    return {"scaling_http_4_workers": round(rates[1] / rates[0], 2)}
+
+
+def small() -> Figures:
+    """POST of a one-page text to ready, on an engine that has nothing else to do."""
+    times_ms = []
+    with rig(workers=1) as engine:
+        for number in range(SMALL):
+            text = page_text(number)
+            started = time.perf_counter()
+            files = {"files": (f"{number}.txt", text.encode())}
+            rag = engine.post("/rags", data={"name": "small"}, files=files)
+            engine.until_terminal(str(rag["id"]), poll_s=0.002)
+            times_ms.append((time.perf_counter() - started) * 1000)
+    times_ms.sort()
+    return {
+        "small_ready_ms_median": round(statistics.median(times_ms), 1),
+        "small_ready_ms_p95": round(times_ms[int(0.95 * len(times_ms))], 1),
+    }
+
+
+def reuse() -> Figures:
+    """What the same bytes cost again, and what one changed paragraph of a long text costs."""
+    text = "\n\n".join(page_text(number) for number in range(500))
+    changed = text.replace("the 25000th lamp", "the newest lamp", 1)
+    with tempfile.TemporaryDirectory() as folder, rig(workers=1) as engine:
+        path = Path(folder) / "long.txt"
+        counts = []
+        for version in (text, text, changed):
+            path.write_text(version)
+            before = engine.inferences()
+            rag_id, _ = engine.ingest(engine.upload([path]))
+            counts.append(engine.inferences() - before)
+        passages = engine.passages(rag_id)
+    assert counts[0] == passages, (counts, passages)
+    return {
+        "reingest_inferences": counts[1],
+        "edit_reembedded_share": round(counts[2] / passages, 4),
+    }
+
+
+def cost_curve() -> Figures:
+    """Time per passage among 100,000 passages against that among 1,000."""
+    with tempfile.TemporaryDirectory() as folder, rig(workers=PROCESSES) as engine:
+        (one,) = written(Path(folder), texts=[page_text(10**9)])
+        rag_id, _ = engine.ingest(engine.upload([one]))
+        engine.fill(rag_id, passages=1_000)
+        first = _cost(engine, folder=Path(folder), offset=0)
+        engine.fill(rag_id, passages=99_000)
+        second = _cost(engine, folder=Path(folder), offset=1_000_000)
+    return {"cost_curve": round(second / first, 3)}
+
+
+def _cost(engine: Rig, *, folder: Path, offset: int) -> float:
+    paths = written(folder, texts=[page_text(offset + number) for number in range(COST_PASSAGES)])
+    rag_id, seconds = engine.ingest(engine.upload(paths))
+    return seconds / engine.passages(rag_id)
+
+
+def written(folder: Path, *, texts: Sequence[str], per_file: int = 50) -> list[Path]:
+    """Text files of `per_file` texts each."""
+    paths = []
+    for start in range(0, len(texts), per_file):
+        path = folder / f"{start}.txt"
+        path.write_text("\n\n".join(texts[start : start + per_file]))
+        paths.append(path)
+    return paths
+
+
+def page_text(number: int) -> str:
+    """About a page that no other page equals."""
+    return " ".join(PARAGRAPH.format(number=number * 100 + line) for line in range(30))
+
+
+PARTS: Mapping[str, Callable[[], Figures]] = {
+    "limits": limits,
+    "scaling": scaling,
+    "scaling_http": scaling_http,
+    "small": small,
+    "reuse": reuse,
+    "cost_curve": cost_curve,
+    "pages": lambda: dict(pages_ratio()),
+    "peers": peers,
+}
