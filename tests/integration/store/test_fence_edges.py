@@ -172,6 +172,28 @@ async def test_a_question_about_due_rows_is_answered_with_yes_or_no(store: Store
     assert await store.do(claims.alone_waits) is True
 
 
+@pytest.mark.parametrize("alone", [False, True])
+async def test_what_is_due_later_rings_no_bell_yet(store: Store, alone: bool) -> None:
+    one, other = await sources_of(store, customers=2)
+    index = await store.acquire(await store.claimed_source())
+    await store.execute(
+        "UPDATE sources SET due_at = CASE WHEN due_at IS NOT NULL"
+        " THEN now() + interval '1 hour' END, alone = %(alone)s",
+        alone=alone,
+    )
+    await store.execute(
+        "UPDATE indexes SET lease_until = NULL, due_at = now() + interval '1 hour',"
+        " alone = %(alone)s",
+        alone=alone,
+    )
+    assert index.source_id in (one, other)
+    assert await store.do(claims.any_due) is False
+    assert await store.do(claims.alone_waits) is False
+    await store.execute("UPDATE indexes SET due_at = now()")
+    assert await store.do(claims.any_due) is True
+    assert await store.do(claims.alone_waits) is alone
+
+
 async def test_what_was_given_back_holds_no_lease(store: Store, index: ClaimedIndex) -> None:
     await store.do(indexes.postpone, claim=index, delay_s=0, failure=PASSING)
     row = await store.index_row(index.source_id)
