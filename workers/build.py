@@ -1,14 +1,13 @@
 """Stage 3 to 5 of an index: cut a document into passages, embed them, store them, switch.
 
-While one batch is stored the next is embedded; how far it got is in the rows, and who takes over
-goes on from there. Not here: what an error means, and when there is work (`ingest`).
+Batch by batch: how far it got is in the rows, and who takes over goes on from there. Not here: what
+an error means, and when there is work (`ingest`).
 """
 
 import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -130,32 +129,16 @@ class Builder:
         return first
 
     async def _fill(self, work: "_Work") -> None:
-        """Embed and store, one batch ahead: the model need not wait for the database."""
-        starts = range(work.first, len(work.passages), BATCH_PASSAGES)
-        batches = [work.passages[start : start + BATCH_PASSAGES] for start in starts]
-        if not batches:
-            return
-        coming = asyncio.create_task(self._embed(work, batch=batches[0], made={}))
-        try:
-            for batch, following in zip_longest(batches, batches[1:]):
-                made = await coming
-                if following:
-                    coming = asyncio.create_task(self._embed(work, batch=following, made=made))
-                await self._store(work, batch=batch, made=made)
-        finally:
-            coming.cancel()
-            await asyncio.wait([coming])
-            if not coming.cancelled():
-                coming.exception()  # seen; what ended this was raised already
+        # Not a batch ahead: a crash would cost two. The model has other sources to go on with.
+        for start in range(work.first, len(work.passages), BATCH_PASSAGES):
+            batch = work.passages[start : start + BATCH_PASSAGES]
+            await self._store(work, batch=batch, made=await self._embed(work, batch=batch))
 
-    async def _embed(
-        self, work: "_Work", *, batch: Sequence[Passage], made: Mapping[bytes, Vector]
-    ) -> dict[bytes, Vector]:
-        """The vectors of a batch by key. `made` are those of the one before, not stored yet."""
+    async def _embed(self, work: "_Work", *, batch: Sequence[Passage]) -> dict[bytes, Vector]:
+        """The vectors of a batch by key."""
         with work.stages.at(Stage.EMBED):
             texts = {_embedding_key(work.model, each.embedded): each.embedded for each in batch}
             known = await self._known(work, keys=list(texts))
-            known |= {key: made[key] for key in texts if key in made}
             fresh = {key: text for key, text in texts.items() if key not in known}
             if fresh:
                 vectors = await work.model.embed(list(fresh.values()))
