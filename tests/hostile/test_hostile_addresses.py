@@ -71,13 +71,14 @@ def test_without_the_guard_every_canary_would_be_reached(told):
     assert told["answering"] == FORBIDDEN_ADDRESSES
 
 
-def test_no_hostile_url_reaches_a_canary(told):
+def test_no_hostile_url_reaches_a_canary(told, measured):
     assert len(told["hostile"]) == len(HOSTILE)
     reached = {
         url: result["reached"]
         for url, result in told["hostile"].items()
         if set(result["reached"]) - HOPS
     }
+    measured.append(f"canaries reached by {len(HOSTILE)} hostile URLs: {len(reached)}")
     assert reached == {}
 
 
@@ -88,8 +89,11 @@ def test_every_hostile_url_is_refused_or_stays_where_it_is(told):
     assert {at["outcome"] for at in results.values()} == {"ready", *REFUSALS}
 
 
-def test_every_allowed_control_is_reached_at_the_address_that_was_checked(told):
+def test_every_allowed_control_is_reached_at_the_address_that_was_checked(told, measured):
     wanted = {url: {"outcome": "ready", "reached": at} for url, at in CONTROLS.items()}
+    measured.append(
+        f"allowed controls: {len(wanted)}, as they must be: {told['controls'] == wanted}"
+    )
     assert told["controls"] == wanted
 
 

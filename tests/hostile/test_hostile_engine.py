@@ -158,7 +158,9 @@ def watch(caller, rag):
 
 
 @pytest.mark.timeout(400)
-def test_the_well_behaved_are_ready_beside_all_bombs_and_memory_stays_bounded(engine, web):
+def test_the_well_behaved_are_ready_beside_all_bombs_and_memory_stays_bounded(
+    engine, web, measured
+):
     settings, api, worker = engine
     for number in range(PAGES):
         web.add(f"/good-{number}", body=b"<p>" + WORDS, media_type="text/html")
@@ -172,7 +174,8 @@ def test_the_well_behaved_are_ready_beside_all_bombs_and_memory_stays_bounded(en
         good.ok("POST", f"/rags/{rag}/sources", json={"source_urls": pages})
         took_s = ready_after_s(good, rag)
         watch(hostile, bombs_rag)
+    most = {name: f"{held / 1e6:.0f} MB" for name, held in scale.most.items()}
+    measured.append(f"beside all bombs: well-behaved ready after {took_s:.1f} s; most held {most}")
     assert took_s < READY_WITHIN_S
     assert WORKER_BYTES_MIN < scale.most["worker"] < WORKER_BYTES_MAX
     assert scale.most["api"] < API_BYTES_MAX
-    print(f"ready after {took_s:.1f} s; most resident:", scale.most)

@@ -91,7 +91,7 @@ def fetchers(allowed):
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_a_hostile_server_ends_as_its_table_says(table, web, other_web, tmp_path):
+async def test_a_hostile_server_ends_as_its_table_says(table, web, other_web, tmp_path, measured):
     for server in SERVERS:
         web.script(f"/{server.name}", played(server, web=web, other=other_web))
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -109,6 +109,8 @@ async def test_a_hostile_server_ends_as_its_table_says(table, web, other_web, tm
             found[server.name] = faults
 
     await asyncio.gather(*map(tried, TABLES[table]))
+    count = len(TABLES[table])
+    measured.append(f"hostile servers, {table}: {count - len(found)} of {count} as said")
     assert found == {}
     assert list(tmp_path.iterdir()) == []
     assert other_web.hits == {}
