@@ -225,7 +225,7 @@ def open_served() -> Iterator[Served]:
         yield server
     finally:
         server.close()
-    assert server.faults == []
+    assert server.faults == [], server.faults
 
 
 @pytest.fixture
