@@ -29,7 +29,7 @@ TEXTS = {
 KEYS = {"native": "Authorization", "elevenlabs": "xi-api-key", "threetone": "x-api-key"}
 EXAMPLES = 30 if LONG else 2
 REACHED_MIN = 8 if LONG else 1  # operations on something that the same walk had made
-WALKS, STEPS = (60, 40) if LONG else (4, 12)
+WALKS, STEPS = (60, 40) if LONG else (12, 12)
 # In a short run other tests walk the vendors' texts, and one of the two is linked as the other is.
 WALKED = [*TEXTS] if LONG else ["native"]
 LINKED = [*TEXTS] if LONG else ["native", "elevenlabs"]
