@@ -39,6 +39,9 @@ async def test_redis_restarted_flushed_and_away_under_load(
     assert hand.process.poll() is None
 
 
+PASSAGES = 2 * 150 + 6 * 70  # of LONG and MIDDLE
+
+
 async def test_postgres_killed_like_a_machine_three_times_under_load(
     own_world: World, own_services: LocalServices, measured: list[str]
 ) -> None:
@@ -48,7 +51,7 @@ async def test_postgres_killed_like_a_machine_three_times_under_load(
     rag = await world.load(*LONG, *MIDDLE)
     took_s = []
     for round_number in range(3):
-        await world.chunks(at_least=100 * (round_number + 1))
+        await world.chunks(at_least=64 * (round_number + 1))
         before = await world.count("chunks")
         pid = own_services.postgres_pid
         assert pid
@@ -56,7 +59,8 @@ async def test_postgres_killed_like_a_machine_three_times_under_load(
         await asyncio.sleep(2.0)
         await asyncio.to_thread(own_services.start)
         began = time.monotonic()
-        await world.chunks(at_least=before + 1)
+        # A fast machine may have had all of it done by the last time.
+        await world.chunks(at_least=min(before + 1, PASSAGES))
         took_s.append(time.monotonic() - began)
     measured.append(f"Postgres back to first stored batch: {max(took_s):.1f} s at worst of three")
     assert max(took_s) < 15.0
