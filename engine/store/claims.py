@@ -200,7 +200,7 @@ async def any_due(tx: Tx) -> bool:
 
 async def alone_waits(tx: Tx) -> bool:
     """Whether a due row wants a process to itself: workers then run dry to take it."""
-    return (
+    return bool(
         await tx.value(
             bool,
             """
@@ -213,7 +213,6 @@ async def alone_waits(tx: Tx) -> bool:
                 false)
             """,
         )
-        or False
     )
 
 

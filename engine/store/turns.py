@@ -16,7 +16,7 @@ async def others_wait(tx: Tx, *, customer_id: CustomerId) -> bool:
     limits, because EXISTS would be planned as a scan of the table, which passes over all that was
     processed before.
     """
-    return (
+    return bool(
         await tx.value(
             bool,
             """
@@ -39,5 +39,4 @@ async def others_wait(tx: Tx, *, customer_id: CustomerId) -> bool:
             """,
             {"customer_id": customer_id},
         )
-        or False
     )

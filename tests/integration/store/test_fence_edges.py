@@ -194,6 +194,19 @@ async def test_what_is_due_later_rings_no_bell_yet(store: Store, alone: bool) ->
     assert await store.do(claims.alone_waits) is alone
 
 
+async def test_no_lease_of_a_deleted_source_is_renewed(store: Store) -> None:
+    (source_id,) = await sources_of(store, customers=1)
+    worker_id = WorkerId(UUID(int=7))
+    assert await store.take_source(worker_id=worker_id)
+    await mark(store, source_id)
+    before = await store.source_row(source_id)
+    kept = await store.do(
+        claims.renew_sources, worker_id=worker_id, ids=[source_id], lease_s=9_999.0
+    )
+    assert kept == set()
+    assert await store.source_row(source_id) == before
+
+
 async def test_what_was_given_back_holds_no_lease(store: Store, index: ClaimedIndex) -> None:
     await store.do(indexes.postpone, claim=index, delay_s=0, failure=PASSING)
     row = await store.index_row(index.source_id)
