@@ -207,6 +207,44 @@ async def test_no_lease_of_a_deleted_source_is_renewed(store: Store) -> None:
     assert await store.source_row(source_id) == before
 
 
+async def test_a_lease_that_somebody_has_ended_is_not_begun_again(
+    store: Store, index: ClaimedIndex
+) -> None:
+    worker_id = WorkerId((await store.index_row(index.source_id))["worker_id"])
+    await store.execute("UPDATE indexes SET lease_until = NULL")
+    kept = await store.do(
+        claims.renew_indexes, worker_id=worker_id, ids=[index.id], lease_s=9_999.0
+    )
+    assert kept == set()
+    assert (await store.index_row(index.source_id))["lease_until"] is None
+
+
+async def test_unknown_rows_of_both_kinds_are_given_back_and_counted(store: Store) -> None:
+    known, of_source, of_index = await sources_of(store, customers=3)
+    worker_id = WorkerId(UUID(int=7))
+    taken = {}
+    for _ in range(3):
+        claim = await store.take_source(worker_id=worker_id)
+        assert claim
+        taken[claim.id] = claim
+    await store.acquire(taken[of_index])
+    await store.execute("UPDATE indexes SET worker_id = %(id)s", id=worker_id)
+    count = await store.do(claims.give_back_unknown, worker_id=worker_id, known=[known])
+    assert count == 2
+    rows = [await store.source_row(known), await store.source_row(of_source)]
+    assert [row["due_at"] is None for row in rows] == [True, False]
+    assert (await store.index_row(of_index))["due_at"] is not None
+
+
+async def test_what_holds_no_lease_is_not_given_back(store: Store, index: ClaimedIndex) -> None:
+    worker_id = WorkerId(UUID(int=7))
+    await store.execute("UPDATE indexes SET lease_until = NULL, worker_id = %(id)s", id=worker_id)
+    await store.execute("UPDATE sources SET worker_id = %(id)s", id=worker_id)
+    assert await store.do(claims.give_back_unknown, worker_id=worker_id, known=[]) == 0
+    assert (await store.index_row(index.source_id))["due_at"] is None
+    assert (await store.source_row(index.source_id))["due_at"] is None
+
+
 async def test_what_was_given_back_holds_no_lease(store: Store, index: ClaimedIndex) -> None:
     await store.do(indexes.postpone, claim=index, delay_s=0, failure=PASSING)
     row = await store.index_row(index.source_id)
