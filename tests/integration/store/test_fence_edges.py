@@ -236,6 +236,28 @@ async def test_unknown_rows_of_both_kinds_are_given_back_and_counted(store: Stor
     assert (await store.index_row(of_index))["due_at"] is not None
 
 
+async def test_giving_back_waits_for_no_row_that_another_holds(store: Store) -> None:
+    ids = await sources_of(store, customers=2)
+    worker_id = WorkerId(UUID(int=7))
+    for _ in ids:
+        assert await store.take_source(worker_id=worker_id)
+    async with store.operator.transaction() as tx:
+        await tx.run("SELECT FROM sources WHERE id = %(id)s FOR UPDATE", {"id": ids[0]})
+        async with asyncio.timeout(5):
+            assert await store.do(claims.give_back_unknown, worker_id=worker_id, known=[]) == 1
+
+
+async def test_giving_back_waits_for_no_index_that_another_holds(
+    store: Store, index: ClaimedIndex
+) -> None:
+    worker_id = WorkerId((await store.index_row(index.source_id))["worker_id"])
+    async with store.operator.transaction() as tx:
+        await tx.run("SELECT FROM indexes WHERE id = %(id)s FOR UPDATE", {"id": index.id})
+        async with asyncio.timeout(5):
+            assert await store.do(claims.give_back_unknown, worker_id=worker_id, known=[]) == 0
+    assert await store.do(claims.give_back_unknown, worker_id=worker_id, known=[]) == 1
+
+
 async def test_what_holds_no_lease_is_not_given_back(store: Store, index: ClaimedIndex) -> None:
     worker_id = WorkerId(UUID(int=7))
     await store.execute("UPDATE indexes SET lease_until = NULL, worker_id = %(id)s", id=worker_id)
