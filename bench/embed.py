@@ -33,7 +33,7 @@ from workers.chunk import chunk
 from workers.extract.parse import document_of
 from workers.shapes import Fetched
 
-PASSAGES = 2_000
+PASSAGES = 800
 ROUNDS = 3
 PROCESSES = os.cpu_count() or 1
 CHUNK_TOKENS = 200
@@ -80,14 +80,20 @@ def rate(load: Loaded, passages: Sequence[str], *, processes: int) -> float:
     ]
     for child in children:
         child.start()
-    found = [spans.get() for _ in children]
     for child in children:
         child.join()
+    if any(child.exitcode for child in children):
+        raise RuntimeError("a process of the bench failed: its error stands above")
+    found = [spans.get() for _ in children]
     return len(passages) / (max(end for _, end in found) - min(start for start, _ in found))
 
 
 def _timed(load: Loaded, passages: Sequence[str], barrier: Barrier, spans: object) -> None:
-    timed = load(passages)
+    try:
+        timed = load(passages)
+    except BaseException:
+        barrier.abort()
+        raise
     barrier.wait()
     start = time.monotonic()
     timed()
@@ -97,7 +103,7 @@ def _timed(load: Loaded, passages: Sequence[str], barrier: Barrier, spans: objec
 def engine_worker(passages: Sequence[str]) -> Callable[[], None]:
     """As a worker process embeds them."""
     embedder = open_embedder(MINILM, models_path=MODELS, threads=1, batch_tokens=BATCH_TOKENS)
-    embedder.warm_up()
+    embedder.embed(passages[:4])
     return lambda: _discard(embedder.embed(passages))
 
 
