@@ -132,12 +132,16 @@ class Builder:
         # Not a batch ahead: a crash would cost two. The model has other sources to go on with.
         for start in range(work.first, len(work.passages), BATCH_PASSAGES):
             batch = work.passages[start : start + BATCH_PASSAGES]
-            await self._store(work, batch=batch, made=await self._embed(work, batch=batch))
+            keys = [_embedding_key(work.model, passage.embedded) for passage in batch]
+            made = await self._embed(work, batch=batch, keys=keys)
+            await self._store(work, batch=batch, keys=keys, made=made)
 
-    async def _embed(self, work: "_Work", *, batch: Sequence[Passage]) -> dict[bytes, Vector]:
+    async def _embed(
+        self, work: "_Work", *, batch: Sequence[Passage], keys: Sequence[bytes]
+    ) -> dict[bytes, Vector]:
         """The vectors of a batch by key."""
         with work.stages.at(Stage.EMBED):
-            texts = {_embedding_key(work.model, each.embedded): each.embedded for each in batch}
+            texts = {key: each.embedded for key, each in zip(keys, batch, strict=True)}
             known = await self._known(work, keys=list(texts))
             fresh = {key: text for key, text in texts.items() if key not in known}
             if fresh:
@@ -147,9 +151,13 @@ class Builder:
         return known
 
     async def _store(
-        self, work: "_Work", *, batch: Sequence[Passage], made: Mapping[bytes, Vector]
+        self,
+        work: "_Work",
+        *,
+        batch: Sequence[Passage],
+        keys: Sequence[bytes],
+        made: Mapping[bytes, Vector],
     ) -> None:
-        keys = [_embedding_key(work.model, passage.embedded) for passage in batch]
         with work.stages.at(Stage.STORE):
             async with self._database.transaction() as tx:
                 await indexes.hold(tx, claim=work.claim)

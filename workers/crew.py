@@ -15,7 +15,7 @@ from engine.models import IndexId, SourceId
 from engine.store import Database, Tx, claims, workers
 from engine.store.claims import ClaimedSource
 from workers import memory
-from workers.held import Claim, Held
+from workers.held import Claim, Held, source_of
 from workers.ingest import Conductor
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Crew:
         if self._claiming.locked():
             return
         async with self._claiming:
-            known = [_source_id(held.claim) for held in self._tasks.values()]
+            known = [source_of(held.claim) for held in self._tasks.values()]
             rows = await claims.give_back_unknown(
                 tx, worker_id=self._conductor.worker_id, known=known
             )
@@ -169,7 +169,3 @@ class Crew:
                 log.info("claim lost", extra={"row": str(claim.id), "attempt": claim.attempt})
                 held.lost = True
                 task.cancel()
-
-
-def _source_id(claim: Claim) -> SourceId:
-    return claim.id if isinstance(claim, ClaimedSource) else claim.source_id

@@ -10,7 +10,7 @@ from engine.models import Stage
 
 
 class Stages:
-    """The clock of one attempt. `seconds`: by stage, wall time; what overlaps counts twice."""
+    """The clock of one attempt. `seconds`: wall time by stage."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[Stage, float] = defaultdict(float)

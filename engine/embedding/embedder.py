@@ -1,8 +1,9 @@
 """A loaded model: texts in, unit vectors out. Blocking; async callers use `executor`.
 
-The engine runs the graph that it built itself: every text is tokenised once, and which rows go
-through the model together is ours to say, so that memory is bounded by tokens and little of it is
-padding. Not here: models of a hub, which fastembed runs (`hub`).
+The engine runs the graph that it built itself: every text is tokenised once, and goes through the
+model by itself. On a processor that takes no longer than in company (docs/decisions/0003), nothing
+is padding, memory is bounded by one text, and a vector depends on its text alone: int8 scales
+whatever is read together as a whole. Not here: models of a hub, which fastembed runs (`hub`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.embedding.batches import batches
 from engine.embedding.graph import INPUTS, OUTPUT
 from engine.embedding.install import verified_folder
 from engine.embedding.specs import ModelSpec
@@ -48,19 +48,13 @@ class Embedder(Protocol):
 
 
 class GraphEmbedder:
-    """A model whose graph the engine built: the mean over the last layer of what is not padding."""
+    """A model whose graph the engine built: the mean over the last layer."""
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        session: "InferenceSession",
-        tokenizer: TokenSpans,
-        batch_tokens: int,
+        self, spec: ModelSpec, *, session: "InferenceSession", tokenizer: TokenSpans
     ) -> None:
         self.spec = spec
         self.tokenizer = tokenizer
-        self.batch_tokens = batch_tokens
         self._session = session
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -68,37 +62,31 @@ class GraphEmbedder:
         tokens_max = self.spec.tokens_max
         read = self.tokenizer.ids([clipped(text, self.spec) for text in texts], most=tokens_max)
         found = np.empty((len(read), self.spec.dimensions), dtype=np.float32)
-        for rows in batches([len(ids) for ids in read], batch_tokens=self.batch_tokens):
-            found[rows] = self._run([read[row] for row in rows])
-        return found
+        for row, ids in enumerate(read):
+            found[row] = self._run(ids)
+        # The sum over the tokens; their mean would differ in its length alone.
+        return unit(found)
 
     def embed_query(self, text: str) -> Vectors:
         """See Embedder.embed_query."""
         vector: Vectors = self.embed([text])[0]
         return vector
 
-    def _run(self, rows: Sequence[Sequence[int]]) -> Vectors:
-        """One pass through the model."""
-        lengths = np.array([len(ids) for ids in rows])
-        mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
-        ids = np.zeros_like(mask)
-        ids[mask.astype(bool)] = np.concatenate(rows)
-        inputs = dict(zip(INPUTS, (ids, mask, np.zeros_like(mask)), strict=True))
-        hidden = self._session.run([OUTPUT], inputs)[0]
-        # A sum over the tokens for each row. The mean would differ in its length alone.
-        return unit(np.einsum("rtd,rt->rd", hidden, mask.astype(np.float32)))
+    def _run(self, ids: Sequence[int]) -> Vectors:
+        """The sum of the last layer over the tokens of one text, of shape (dimensions,)."""
+        row = np.array([ids])
+        inputs = dict(zip(INPUTS, (row, np.ones_like(row), np.zeros_like(row)), strict=True))
+        found: Vectors = self._session.run([OUTPUT], inputs)[0][0].sum(axis=0)
+        return found
 
 
-def open_graph(
-    spec: ModelSpec, *, models_path: Path, threads: int, batch_tokens: int
-) -> GraphEmbedder:
+def open_graph(spec: ModelSpec, *, models_path: Path, threads: int) -> GraphEmbedder:
     """See `open_embedder`."""
     folder = verified_folder(spec, models_path=models_path)
     return GraphEmbedder(
         spec,
         session=_session(folder / spec.model_file, spec=spec, threads=threads),
         tokenizer=open_tokenizer(spec, models_path),
-        batch_tokens=batch_tokens,
     )
 
 

@@ -108,9 +108,11 @@ class Models:
 def open_embedder(
     spec: ModelSpec, *, models_path: Path, threads: int = 1, batch_tokens: int
 ) -> Embedder:
-    """Load an installed model, with `threads` for one call and batches of `batch_tokens`.
+    """Load an installed model, with `threads` for one call; one of a hub reads `batch_tokens` at
+    once.
 
     Its files are hashed first. Raises ModelUnavailable when it is missing, damaged or unreadable.
     """
-    open_kind = open_hub if spec.weights is None else open_graph
-    return open_kind(spec, models_path=models_path, threads=threads, batch_tokens=batch_tokens)
+    if spec.weights is not None:
+        return open_graph(spec, models_path=models_path, threads=threads)
+    return open_hub(spec, models_path=models_path, threads=threads, batch_tokens=batch_tokens)

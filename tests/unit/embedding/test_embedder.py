@@ -11,9 +11,12 @@ from engine.errors import ModelUnavailable
 WORDS = st.sampled_from(["page", "table", "refund", "naïve", "日本", "x", "policy", "callers"])
 
 
-@pytest.fixture(scope="module")
-def one_by_one(spec, models_path):
-    return open_embedder(spec, models_path=models_path, batch_tokens=1)
+@pytest.fixture
+def hub(spec, models_path):
+    ready_made = msgspec.structs.replace(spec, weights=None)
+    found = open_embedder(ready_made, models_path=models_path, batch_tokens=300)
+    assert isinstance(found, HubEmbedder)
+    return found
 
 
 def cosines(left, right):
@@ -32,42 +35,34 @@ def test_no_texts_make_no_vectors(embedder):
 
 @settings(deadline=None, max_examples=20)
 @given(texts=st.lists(st.lists(WORDS, min_size=1, max_size=60).map(" ".join), max_size=12))
-def test_vectors_come_in_the_order_of_the_texts(one_by_one, texts):
-    # Each text makes a batch of its own, longest first, so the vectors are the same to the bit.
-    expected = [one_by_one.embed_query(text) for text in texts]
-    assert len(one_by_one.embed(texts)) == len(expected)
-    for found, alone in zip(one_by_one.embed(texts), expected, strict=True):
+def test_vectors_come_in_the_order_of_the_texts(embedder, texts):
+    expected = [embedder.embed_query(text) for text in texts]
+    assert len(embedder.embed(texts)) == len(expected)
+    for found, alone in zip(embedder.embed(texts), expected, strict=True):
         np.testing.assert_allclose(found, alone, atol=1e-6)
 
 
-def test_rows_of_one_batch_are_not_mixed_up(embedder):
-    texts = [
-        "Berlin",
-        "Money is given back within thirty days of the purchase.",
-        "Our offices are closed on public holidays and on the last day of the year.",
-        "def add(a, b): return a + b",
-    ]
-    # int8 scales a batch as a whole, so company moves a vector a little; strangers are far off.
+def test_a_text_has_the_same_vector_in_any_company(embedder):
+    texts = ["Berlin", "Money is given back within thirty days. " * 20, "", "def add(a, b): pass"]
     alone = np.stack([embedder.embed_query(text) for text in texts])
-    likeness = embedder.embed(texts) @ alone.T
-    assert likeness.argmax(axis=1).tolist() == [0, 1, 2, 3]
-    assert likeness.diagonal().min() > 0.95
+    np.testing.assert_array_equal(embedder.embed(texts), alone)
 
 
-def test_the_model_never_sees_more_tokens_than_the_budget(embedder, spec, models_path):
-    small = open_embedder(spec, models_path=models_path, batch_tokens=300)
+def test_a_model_of_a_hub_never_sees_more_tokens_than_the_budget(hub):
     areas = []
-    session = small._session
+    model = hub._model
 
     class Recorded:
-        def run(self, names, inputs):
-            areas.append(inputs["input_ids"].size)
-            return session.run(names, inputs)
+        def embed(self, texts, *, batch_size):
+            assert batch_size == len(texts)
+            longest = max(hub.tokenizer.counts(texts)) + hub.tokenizer.special_tokens
+            areas.append(len(texts) * min(longest, hub.spec.tokens_max))
+            return model.embed(texts, batch_size=batch_size)
 
-    small._session = Recorded()
+    hub._model = Recorded()
     texts = ["word " * length for length in (1, 200, 3, 90, 90, 90, 40, 298, 5, 1)]
-    small.embed(texts)
-    assert max(areas) <= 300
+    assert hub.embed(texts).shape == (len(texts), 384)
+    assert max(areas) <= hub.batch_tokens
     assert len(areas) < len(texts)
 
 
@@ -94,16 +89,12 @@ def test_a_query_has_the_vector_that_the_same_passage_has(embedder):
     np.testing.assert_allclose(embedder.embed_query(text), embedder.embed([text])[0], atol=1e-6)
 
 
-def test_fastembed_makes_the_same_vectors_of_the_same_files(one_by_one, spec, models_path):
-    ready_made = msgspec.structs.replace(spec, weights=None)
-    hub = open_embedder(ready_made, models_path=models_path, batch_tokens=1)
-    assert isinstance(hub, HubEmbedder)
+def test_fastembed_makes_the_same_vectors_of_the_same_files(embedder, hub):
+    hub.batch_tokens = 1  # int8 scales a batch as a whole
     texts = ["Berlin", "", "Money is given back within thirty days. " * 60, "日本 naïve"]
-    np.testing.assert_allclose(one_by_one.embed(texts), hub.embed(texts), atol=1e-6)
+    np.testing.assert_allclose(embedder.embed(texts), hub.embed(texts), atol=1e-6)
     question = "Where is the refund policy?"
-    np.testing.assert_allclose(
-        one_by_one.embed_query(question), hub.embed_query(question), atol=1e-6
-    )
+    np.testing.assert_allclose(embedder.embed_query(question), hub.embed_query(question), atol=1e-6)
 
 
 def test_a_missing_model_is_an_error_that_says_what_to_do(spec, tmp_path):
