@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.blobs import Blobs, spool_folder
 from engine.config import Settings
 from engine.errors import FileGone, StorageUnavailable
-from engine.models import Document, Stage, WorkerId
+from engine.models import Document, File, Stage, WorkerId
 from engine.store import Database, acquisition, blobs, documents, files
 from engine.store.claims import ClaimedIndex, ClaimedSource
 from workers.extract.extractor import Extractor
@@ -55,10 +55,9 @@ class Acquirer:
         Raises SourceError, Unavailable or Superseded.
         """
         with self._spool() as folder:
-            async with self._database.transaction() as tx:
-                await acquisition.set_stage(tx, claim=claim, stage=Stage.FETCH)
+            file = await self._begin(claim)
             with stages.at(Stage.FETCH):
-                fetched = await self._fetch(claim, folder=folder)
+                fetched = await self._fetch(claim, file=file, folder=folder)
                 log.info("fetched", extra={"bytes": fetched.byte_count})
             self._failpoint.hit("fetch")
             async with self._database.transaction() as tx:
@@ -79,14 +78,19 @@ class Acquirer:
                 raise StorageUnavailable("The spool folder cannot be written.") from error
             yield folder
 
-    async def _fetch(self, claim: ClaimedSource, *, folder: Path) -> Fetched:
+    async def _begin(self, claim: ClaimedSource) -> File | None:
+        """The file that is to be read; None where it is a URL, or where the file is gone."""
+        async with self._database.transaction() as tx:
+            await acquisition.set_stage(tx, claim=claim, stage=Stage.FETCH)
+            if claim.file_id is None:
+                return None
+            return await files.get(tx, customer_id=claim.customer_id, file_id=claim.file_id)
+
+    async def _fetch(self, claim: ClaimedSource, *, file: File | None, folder: Path) -> Fetched:
         if claim.url is not None:
             return await self._fetcher.fetch_url(
                 claim.url, folder=folder, customer_id=claim.customer_id
             )
-        assert claim.file_id is not None
-        async with self._database.transaction() as tx:
-            file = await files.get(tx, customer_id=claim.customer_id, file_id=claim.file_id)
         if file is None:
             raise FileGone("The file was deleted.")
         stream = self._blobs.read(customer_id=claim.customer_id, sha256=file.sha256)

@@ -61,8 +61,6 @@ class Builder:
         Raises SourceError, Unavailable or Superseded.
         """
         profile, document = await self._given(claim, document=document)
-        async with self._database.transaction() as tx:
-            await ragindexes.admit(tx, claim=claim, text=document.text, limits=self._limits)
         model = await self._models.open(profile.embedding_model)
         with stages.at(Stage.CHUNK):
             passages = await self._chunk(document, profile=profile, model=model)
@@ -81,8 +79,8 @@ class Builder:
     async def _given(
         self, claim: ClaimedIndex, *, document: Document | None
     ) -> tuple[Profile, Document]:
+        """What is to be built, once it may be."""
         async with self._database.transaction() as tx:
-            await indexes.hold(tx, claim=claim)
             profile = await rags.profile_of_index(tx, claim=claim)
             if document is None:
                 document = await documents.get(
@@ -91,8 +89,9 @@ class Builder:
                     source_id=claim.source_id,
                     revision=claim.generation,
                 )
-        if profile is None or document is None:
-            raise Superseded
+            if profile is None or document is None:
+                raise Superseded
+            await ragindexes.admit(tx, claim=claim, text=document.text, limits=self._limits)
         return profile, document
 
     async def _chunk(

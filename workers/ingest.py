@@ -97,8 +97,8 @@ class Conductor:
     async def _claim_fair(self, *, idle: bool) -> Claim | None:
         self._index_first = not self._index_first
         kinds = (claims.claim_index, claims.claim_source)
-        for claim_kind in kinds if self._index_first else reversed(kinds):
-            async with self._database.transaction() as tx:
+        async with self._database.transaction() as tx:
+            for claim_kind in kinds if self._index_first else reversed(kinds):
                 claim = await claim_kind(
                     tx,
                     worker_id=self.worker_id,
@@ -106,8 +106,8 @@ class Conductor:
                     after=self._served,
                     idle=idle,
                 )
-            if claim is not None:
-                return claim
+                if claim is not None:
+                    return claim
         return None
 
     async def conduct(self, claim: Claim, *, held: Held) -> None:

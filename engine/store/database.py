@@ -1,6 +1,8 @@
 """Connections, transactions and the translation of driver errors. No statement about a table."""
 
 import logging
+import select
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, LiteralString, TypeVar
@@ -39,6 +41,9 @@ BOUNDS: Mapping[str, Any] = {
 
 ANSWER_TIMEOUT_S = 60.0  # longer than any statement of the engine takes, locks included
 CHECK_TIMEOUT_S = 2.0  # of a connection before it is handed out, which is nothing but a round trip
+# One that has just been used is only asked whether the server has closed it, without a round trip:
+# those were a fifth of all that a worker sends.
+FRESH_S = 0.5
 
 set_json_dumps(msgspec.json.encode)
 set_json_loads(msgspec.json.decode)
@@ -48,6 +53,15 @@ class Connection(psycopg.AsyncConnection[dict[str, Any]]):
     """Waits for no answer without end: something in between may keep a dead path alive."""
 
     answer_timeout_s = ANSWER_TIMEOUT_S
+    used_at = 0.0
+
+    def is_fresh(self) -> bool:
+        """Whether it was used just now, and nothing came since: not even an end."""
+        if time.monotonic() - self.used_at > FRESH_S:
+            return False
+        silent = select.poll()
+        silent.register(self.fileno(), select.POLLIN)
+        return not silent.poll(0)
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         kwargs.setdefault("timeout", self.answer_timeout_s)
@@ -186,6 +200,7 @@ class Database:
             async with connection:
                 yield connection
         finally:
+            connection.used_at = time.monotonic()
             await self._pool.putconn(connection)
 
     @asynccontextmanager
@@ -201,6 +216,8 @@ class Database:
 
 
 async def _check(connection: Connection) -> None:
+    if connection.is_fresh():
+        return
     connection.answer_timeout_s = CHECK_TIMEOUT_S
     await AsyncConnectionPool.check_connection(connection)
     del connection.answer_timeout_s  # back to that of the class

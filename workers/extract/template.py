@@ -2,7 +2,7 @@
 
 It is started by sandbox.py with an empty environment and one socket, holds nothing else of the
 worker, and does three things: fork on request, kill whom it is told to, report how a child ended.
-It never looks at a document. The wire, both ways, is described at `Order` and `Ending`.
+It never looks at a stranger's document. The wire, both ways, is described at `Order` and `Ending`.
 """
 
 import gc
@@ -261,8 +261,10 @@ def main(control: int, preload: tuple[str, ...]) -> None:
     """What sandbox.py starts: load the parsers, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for module in preload:
-        importlib.import_module(module)
+    for name in preload:
+        module = importlib.import_module(name)
+        if warm_up := getattr(module, "warm_up", None):
+            warm_up()
     # Asked once here, so that no child has to load libseccomp by itself.
     missing_nets()
     # Time zones are read from a file that children cannot open.
