@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, str] = {
     "profiles.public_model": "POST /rag-index, one of the known names",
     "rags.description": "POST /rags",
     "rags.name": "POST /rags",
+    "sources.attributes": "POST /rags",
     "sources.failure": "what a server says, and then not in its words",
     "sources.name": "a document's title, or its file's or URL's name",
     "sources.stage": "",
