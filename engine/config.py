@@ -59,7 +59,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     source_attributes_max: int = 16
     attribute_key_characters_max: int = 64
     attribute_value_characters_max: int = 256
-    filter_comparisons_max: int = 100
+    filter_conditions_max: int = 32
+    filter_values_max: int = 256
     filter_depth_max: int = 8
     folder_depth_max: int = 20
     customer_folders_max: int = 10_000

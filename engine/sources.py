@@ -10,7 +10,7 @@ from uuid import UUID
 from engine.attributes import AttributeRules
 from engine.config import Limits
 from engine.errors import Detail, InvalidRequest, RagNotFound, SourceNotFound
-from engine.filters import Filter, FilterRules, jsonpath
+from engine.filters import Filter, FilterRules, predicate
 from engine.models import CustomerId, NewSources, RagId, Source, SourceId
 from engine.store import Database, Tx, attributes, rags, sources
 from engine.text import clean_text
@@ -77,7 +77,8 @@ def attribute_rules(limits: Limits) -> AttributeRules:
 def filter_rules(limits: Limits) -> FilterRules:
     return FilterRules(
         depth_max=limits.filter_depth_max,
-        comparisons_max=limits.filter_comparisons_max,
+        conditions_max=limits.filter_conditions_max,
+        values_max=limits.filter_values_max,
         attributes=attribute_rules(limits),
     )
 
@@ -125,7 +126,7 @@ async def selected(
         tx,
         customer_id=customer_id,
         rag_id=rag_id,
-        jsonpath=jsonpath(wanted),
+        predicate=predicate(wanted),
         source_ids=source_ids,
     )
     return tuple(found)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from engine.filters import Predicate
 from engine.models import Attributes, CustomerId, RagId, SourceId
 from engine.store.database import Tx
 
@@ -61,7 +62,7 @@ async def matching(
     *,
     customer_id: CustomerId,
     rag_id: RagId,
-    jsonpath: str,
+    predicate: Predicate,
     source_ids: Sequence[SourceId] = (),
 ) -> list[SourceId]:
     """The live sources of the RAG that match, of `source_ids` if any are given; in no order."""
@@ -70,12 +71,14 @@ async def matching(
         """
         SELECT COALESCE(array_agg(id), '{}') FROM sources
         WHERE customer_id = %(customer_id)s AND rag_id = %(rag_id)s AND deleted_at IS NULL
-          AND (%(any_source)s OR id = ANY(%(source_ids)s)) AND attributes @@ %(jsonpath)s::jsonpath
+          AND (%(any_source)s OR id = ANY(%(source_ids)s))
+          AND jsonb_path_match(attributes, %(path)s::jsonpath, %(values)s::jsonb)
         """,
         {
             "customer_id": customer_id,
             "rag_id": rag_id,
-            "jsonpath": jsonpath,
+            "path": predicate.path,
+            "values": as_json(predicate.values),
             "any_source": not source_ids,
             "source_ids": list(source_ids),
         },

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from engine.attributes import AttributeRules
 from engine.errors import InvalidRequest
-from engine.filters import Comparison, FilterRules, Group, Joint, Operator, jsonpath, read_filter
+from engine.filters import Comparison, FilterRules, Group, Joint, Operator, predicate, read_filter
 
 RULES = FilterRules(
     depth_max=4,
-    comparisons_max=10,
+    conditions_max=5,
+    values_max=10,
     attributes=AttributeRules(pairs_max=16, key_characters_max=64, value_characters_max=256),
 )
 
@@ -83,17 +84,19 @@ def test_every_operator_compares_a_key_with_a_value(word: Operator) -> None:
         ({"gt": {"key": "a", "value": True}}, ["filter.gt.value"]),
         ({"or": [{"and": [eq("")]}]}, ["filter.or[0].and[0].eq.key"]),
         (among(["x"] * 11), ["filter"]),
-        ({"and": [eq()] * 11}, ["filter"]),
+        ({"and": [eq()] * 6}, ["filter"]),
     ],
 )
 def test_every_offence_is_named_by_its_place(tree: object, places: list[str]) -> None:
     assert sorted(offences(tree)) == places
 
 
-def test_as_many_values_as_allowed_are_compared_and_no_more() -> None:
+def test_as_many_conditions_and_values_as_allowed_are_taken_and_no_more() -> None:
     half = among(["x"] * 5)
     assert read_filter({"and": [half, half]}, rules=RULES)
-    assert offences({"and": [half, half, eq()]}) == {"filter": "compares with more than 10 values"}
+    assert offences({"and": [half, half, eq()]}) == {"filter": "has more than 10 values"}
+    assert read_filter({"or": [eq()] * 5}, rules=RULES)
+    assert offences({"or": [eq()] * 6}) == {"filter": "has more than 5 conditions"}
 
 
 def test_nodes_lie_in_one_another_as_deep_as_allowed_and_no_deeper() -> None:
@@ -128,4 +131,4 @@ def test_any_json_is_a_filter_or_refused(tree: object) -> None:
     except InvalidRequest as error:
         found, details = None, error.details
     assert all(each.field.startswith("filter") and each.issue for each in details)
-    assert bool(details) != bool(found and jsonpath(found).isascii())
+    assert bool(details) != bool(found and predicate(found).path.isascii())

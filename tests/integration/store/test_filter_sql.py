@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plain_filter import holds
 
-from engine.filters import ORDERING, Comparison, Filter, Group, Joint, Operator, jsonpath
+from engine.filters import ORDERING, Comparison, Filter, Group, Joint, Operator, predicate
 from engine.local import Services
 from engine.models import CustomerId, RagId, SourceId
 from engine.store import attributes, sources
@@ -82,11 +82,13 @@ def one(operator: Operator, value: object, *, key: str = "a") -> Comparison:
 def test_the_database_finds_what_the_plain_evaluator_finds(
     connection: Any, wanted: Filter, documents: list[dict[str, Any]]
 ) -> None:
+    asked = predicate(wanted)
     rows = connection.execute(
-        "SELECT d @@ %(path)s::jsonpath FROM unnest(%(documents)s::jsonb[]) WITH ORDINALITY"
-        " AS t (d, n) ORDER BY n",
+        "SELECT jsonb_path_match(d, %(path)s::jsonpath, %(values)s::jsonb)"
+        " FROM unnest(%(documents)s::jsonb[]) WITH ORDINALITY AS t (d, n) ORDER BY n",
         {
-            "path": jsonpath(wanted),
+            "path": asked.path,
+            "values": attributes.as_json(asked.values),
             "documents": [msgspec.json.encode(each).decode() for each in documents],
         },
     ).fetchall()
@@ -126,7 +128,7 @@ async def matching(
 ) -> set[SourceId]:
     async with store.api.transaction(customer_id=customer_id) as tx:
         found = await attributes.matching(
-            tx, customer_id=customer_id, rag_id=rag_id, jsonpath=jsonpath(wanted), **more
+            tx, customer_id=customer_id, rag_id=rag_id, predicate=predicate(wanted), **more
         )
     assert len(found) == len(set(found))
     return set(found)
