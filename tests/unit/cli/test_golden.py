@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli import main
 from engine.cli.exits import CliError, Exit
 from engine.cli.golden import Place, Question, read_questions
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def written(tmp_path: Path, *lines: str) -> Path:
@@ -82,6 +85,39 @@ def test_bytes_that_are_no_text_and_a_file_without_questions_are_refused(tmp_pat
     assert "line 1: " in refusal(path)
     path.write_bytes(b"\n\n")
     assert "has no questions" in refusal(path)
+
+
+def test_every_golden_excerpt_of_the_readme_stands_in_the_documents() -> None:
+    for asked in read_questions(REPOSITORY / "bench" / "handbook.jsonl"):
+        for place in asked.find:
+            text = (REPOSITORY / "docs" / place.source).read_text("utf-8")
+            assert place.text in " ".join(text.split()), asked.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nowhere.jsonl"], 1, "nowhere.jsonl: No such file"),
+        (["bad.jsonl"], 2, "bad.jsonl: line 1: "),
+        (["good.jsonl", "--top-k", "0"], 2, "--top-k must be at least 1"),
+        (["good.jsonl", "--against", "nowhere.json"], 1, "No such file"),
+        (["good.jsonl", "--against", "bad.jsonl"], 2, "is not a report of `evaluate`"),
+        (["good.jsonl", "--against", "good.jsonl"], 2, "is not a report of `evaluate`"),
+    ],
+)
+def test_files_that_cannot_be_read_are_told_before_anything_is_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.jsonl").write_text(GOOD)
+    Path("bad.jsonl").write_text("{")
+    assert main(["evaluate", "a rag", *arguments]) == code
+    assert words in capsys.readouterr().err
 
 
 def test_a_place_is_shown_on_one_short_line() -> None:
