@@ -10,6 +10,7 @@ from fix_cli import Place, place
 from fix_services import REPOSITORY
 from fix_web import Web, open_web
 
+from engine.cli import main
 from engine.cli.golden import read_questions
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
@@ -176,7 +177,11 @@ def golden(folder: Path, **places: dict[str, object]) -> Path:
 
 
 def test_golden_questions_tell_what_is_found_and_what_got_lost(
-    engine: Place, folder: Path, rag: str
+    engine: Place,
+    folder: Path,
+    rag: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     engine.command("ingest", folder, "--rag", rag)
     questions = golden(
@@ -195,8 +200,13 @@ def test_golden_questions_tell_what_is_found_and_what_got_lost(
     assert (report["version"], report["settings"]) == (1, {"top_k": 10, "mode": ""})
     assert report["figures"]["recall"]["10"] == 0.6667
 
-    same = engine.command("evaluate", rag, questions, "--against", before)
-    assert (same.code, "0 lost, 0 gained" in same.out, "LOST" in same.out) == (0, True, False)
+    for name, value in engine.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("engine.cli.evaluate.NOTE_EVERY_S", -1.0)
+    assert main(["evaluate", rag, str(questions), "--against", str(before)]) == 0
+    same = capsys.readouterr()
+    assert ("0 lost, 0 gained" in same.out, "LOST" in same.out) == (True, False)
+    assert same.err.splitlines()[1] == "asked 2 of 3 questions"
     (folder / "lamps.md").write_text("# Lamps\n\nAll lamps were sold, every single one.\n")
     engine.command("ingest", folder, "--rag", rag)
     after = folder / ".after.json"
