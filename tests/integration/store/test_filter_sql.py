@@ -16,7 +16,7 @@ from plain_filter import holds
 from engine.filters import ORDERING, Comparison, Filter, Group, Joint, Operator, predicate
 from engine.local import Services
 from engine.models import CustomerId, RagId, SourceId
-from engine.store import attributes, sources
+from engine.store import acquisition, attributes, sources
 from engine.store.sources import NewSource
 
 pytestmark = pytest.mark.anyio
@@ -167,3 +167,17 @@ async def test_a_new_source_has_no_attributes_until_they_are_set(store: Store) -
     assert again
     assert again.attributes == {**described, "tags": ("a",)}
     assert (again.name, again.updated_at > found.updated_at) == (found.name, True)
+
+
+async def test_a_name_that_its_owner_gave_is_not_replaced_by_a_title(store: Store) -> None:
+    customer_id = await store.customer()
+    rag_id = await store.rag(customer_id)
+    source_id = await store.source(customer_id, rag_id)
+    key = {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id}
+    await store.do(attributes.describe, **key, name=None, attributes={"a": 1})
+    assert (await store.source_row(source_id))["name_given"] is False
+    await store.do(attributes.describe, **key, name="Mine", attributes=None)
+    claim = await store.claimed_source()
+    await store.do(acquisition.acquired, claim=claim, name="A title", original_bytes=0)
+    row = await store.source_row(source_id)
+    assert (row["name"], row["attributes"]) == ("Mine", {"a": 1})
