@@ -214,6 +214,8 @@ CREATE TABLE IF NOT EXISTS sources (
     name_given    boolean NOT NULL DEFAULT false,  -- by a person: a page's title does not replace it
     edit_id       uuid CONSTRAINT sources_edit REFERENCES files (id),  -- read instead of the origin
     folder_id     uuid CONSTRAINT sources_folder REFERENCES folders (id) ON DELETE SET NULL,
+    attributes    jsonb NOT NULL DEFAULT '{}'      -- what its owner says about it, for filters
+                  CONSTRAINT sources_attributes CHECK (jsonb_typeof(attributes) = 'object'),
     original_bytes bigint NOT NULL DEFAULT 0,      -- of what its newest text was read from
 
     -- pending     waits to be claimed           -> processing (claim)

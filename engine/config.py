@@ -56,6 +56,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     url_characters_max: int = 2_048
     query_characters_max: int = 4_096
     top_k_max: int = 100
+    source_attributes_max: int = 16
+    attribute_key_characters_max: int = 64
+    attribute_value_characters_max: int = 256
+    filter_conditions_max: int = 32
+    filter_values_max: int = 256
+    filter_depth_max: int = 8
     folder_depth_max: int = 20
     customer_folders_max: int = 10_000
     customer_indexed_bytes_max: int = 10 * 1024 * MIB

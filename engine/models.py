@@ -4,9 +4,10 @@ What lives here: ids, what the verbs take and return, the status rule. What does
 spellings (each door has its own), anything that does I/O.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, NewType, TypeVar
+from typing import Any, Generic, NewType, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -22,6 +23,9 @@ IndexId = NewType("IndexId", UUID)
 ChunkId = NewType("ChunkId", UUID)
 WorkerId = NewType("WorkerId", UUID)
 
+# What an owner says about a source; the rules are in attributes.
+Scalar: TypeAlias = str | int | float | bool
+Attributes: TypeAlias = Mapping[str, Scalar | tuple[str, ...]]
 
 T = TypeVar("T")
 
@@ -156,6 +160,7 @@ class Source(Noun, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     position: int = 0
+    attributes: Attributes = {}
 
 
 class Rag(Noun, frozen=True, kw_only=True):
@@ -249,11 +254,17 @@ class Hit(Noun, frozen=True, kw_only=True):
 
 
 class NewSources(Noun, frozen=True, kw_only=True):
-    """What a caller asks to add. Uploads become files that go with their last source."""
+    """What a caller asks to add. Uploads become files that go with their last source.
+
+    `attributes` are for all of them; `source_attributes` are added to them, or take their place,
+    for one source: by file id, URL or the filename of an upload. Both as they came.
+    """
 
     file_ids: tuple[FileId, ...] = ()
     urls: tuple[str, ...] = ()
     uploads: tuple[Upload, ...] = ()
+    attributes: Mapping[str, Any] = {}
+    source_attributes: Mapping[str, Mapping[str, Any]] = {}
 
     @property
     def total(self) -> int:

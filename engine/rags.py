@@ -36,6 +36,7 @@ from engine.models import (
     SourceId,
     State,
 )
+from engine.sources import attribute_issues, attributes_of
 from engine.store import Database, Tx, files, rags, sources, tallies
 from engine.store.paging import to_page
 from engine.store.sources import NewSource
@@ -241,18 +242,20 @@ class Rags:
         if missing := [file_id for file_id in new.file_ids if file_id not in names]:
             details = _issues("storage_file_ids", map(str, missing), "there is no such file")
             raise StorageFileNotFound("Some files do not exist.", details=details)
+        attributes = attributes_of(new)
         rows = [
-            NewSource(name=names[file_id], file_id=file_id)
+            NewSource(name=names[file_id], file_id=file_id, attributes=attributes(file_id))
             for file_id in dict.fromkeys(new.file_ids)
         ]
         for upload in new.uploads:
             file = await files.insert(
                 tx, customer_id=customer_id, upload=upload, type="rag", kept=False
             )
-            rows.append(NewSource(name=file.name, file_id=file.id))
+            given = attributes(upload.filename)
+            rows.append(NewSource(name=file.name, file_id=file.id, attributes=given))
         urls = {_url_key(url): url for url in reversed(new.urls)}  # the first spelling counts
         rows += [
-            NewSource(name=url[:255], url=url, url_key=_url_key(url))
+            NewSource(name=url[:255], url=url, url_key=_url_key(url), attributes=attributes(url))
             for url in new.urls
             if urls[_url_key(url)] is url
         ]
@@ -306,6 +309,7 @@ class Rags:
                 f"A request carries at most {self._limits.request_sources_max} sources: "
                 "add the rest with POST /rags/{id}/sources."
             )
+        details += attribute_issues(new, limits=self._limits)
         for number, url in enumerate(new.urls):
             try:
                 check_url(

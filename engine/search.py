@@ -15,7 +15,9 @@ from engine.errors import (
     RagNotReady,
     SourceNotFound,
 )
+from engine.filters import Filter, read_filter
 from engine.models import CustomerId, Hit, RagId, SourceId
+from engine.sources import filter_rules, selected
 from engine.store import Database, Tx, entries, rags, sources, vectors
 from engine.store.vectors import SourceHit
 from engine.text import clean_text
@@ -43,13 +45,16 @@ class Search:
         query: str,
         top_k: int,
         source_ids: tuple[SourceId, ...] = (),
+        given_filter: object = None,
     ) -> tuple[Hit, ...]:
-        """The `top_k` best passages, best first.
+        """The `top_k` best passages, best first, of sources that match; () if none does.
 
         RagNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
         """
         question = clean_text(query).strip()
-        self._check(question, top_k=top_k, sources=len(source_ids))
+        wanted = self._check(
+            question, top_k=top_k, sources=len(source_ids), given_filter=given_filter
+        )
         async with self._database.transaction(customer_id=customer_id) as tx:
             profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
             if profile is None:
@@ -59,6 +64,16 @@ class Search:
                 raise RagNotReady(
                     "Nothing in this RAG can be searched yet: wait until its status is ready."
                 )
+            if wanted:
+                source_ids = await selected(
+                    tx,
+                    customer_id=customer_id,
+                    rag_id=rag_id,
+                    wanted=wanted,
+                    source_ids=source_ids,
+                )
+        if wanted and not source_ids:
+            return ()
         embedder = await self._models.open(profile.embedding_model)
         vector = await embedder.embed_query(question)
         async with self._database.transaction(customer_id=customer_id) as tx:
@@ -120,7 +135,10 @@ class Search:
         issue = f"must have 1 to {self._limits.query_characters_max} characters"
         return [Detail(field="query", issue=issue)]
 
-    def _check(self, question: str, *, top_k: int, sources: int) -> None:
+    def _check(
+        self, question: str, *, top_k: int, sources: int, given_filter: object
+    ) -> Filter | None:
+        """What a query asks for must be in range; the filter of it, if there is one."""
         details = self._question_details(question)
         if not 1 <= top_k <= self._limits.top_k_max:
             issue = f"must be from 1 to {self._limits.top_k_max}"
@@ -128,8 +146,15 @@ class Search:
         if sources > self._limits.request_sources_max:
             issue = f"must have at most {self._limits.request_sources_max} items"
             details.append(Detail(field="source_ids", issue=issue))
+        wanted = None
+        try:
+            if given_filter is not None:
+                wanted = read_filter(given_filter, rules=filter_rules(self._limits))
+        except InvalidRequest as error:
+            details += error.details
         if details:
             raise InvalidRequest("The query is out of range.", details=tuple(details))
+        return wanted
 
 
 async def _check_sources(

@@ -34,6 +34,8 @@ RUN_ELSEWHERE = frozenset(
         "make up ARGS=--exit-after-demo",
         ".venv/bin/rag-engine ingest docs --rag handbook",
         '.venv/bin/rag-engine query handbook "What happens when a worker dies?"',
+        ".venv/bin/rag-engine evaluate handbook bench/handbook.jsonl --out before.json",
+        ".venv/bin/rag-engine evaluate handbook bench/handbook.jsonl --against before.json",
         ".venv/bin/rag-engine status",
         ".venv/bin/rag-engine doctor",
     }

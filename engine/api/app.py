@@ -47,6 +47,7 @@ from engine.logs import configure
 from engine.rags import Rags
 from engine.rates import Rates
 from engine.search import Search
+from engine.sources import Sources
 from engine.store import Database
 from engine.throttle import Throttle
 
@@ -178,6 +179,7 @@ async def _verbs(settings: Settings, *, stack: AsyncExitStack) -> Verbs:
         ),
         files=files,
         rags=Rags(database=database, bell=bell, registry=registry, settings=settings),
+        sources=Sources(database=database, limits=settings.limits),
         documents=Documents(
             database=database, bell=bell, files=files, registry=registry, settings=settings
         ),

@@ -8,7 +8,8 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
+from itertools import chain
 from time import monotonic
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -80,7 +81,7 @@ def from_json(body: bytes, kind: type[S]) -> S:
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         if len(fields) > FIELDS_MAX:
             raise refused("body", f"has more than {FIELDS_MAX} fields")
-        repeated = _repeated_keys(text)
+        repeated = _repeated_keys(text, inside=_objects(kind))
     except _FAULTS as error:
         raise refused("body", f"must be a JSON object: {_reason(error)}") from error
     return _checked(fields, kind, repeated=repeated)
@@ -116,12 +117,21 @@ def from_form(
 ) -> S:
     """A struct from form fields, numbers given as text; `details` is what was found before.
 
-    A list field may be repeated, hold one item a line, or a JSON array. Raises InvalidRequest, as
-    from_json.
+    A list field may be repeated, hold one item a line, or a JSON array; what is an object is JSON.
+    Raises InvalidRequest, as from_json.
     """
     lists = {f.encode_name for f in msgspec.structs.fields(kind) if _item_kind(f.type)}
-    values = {k: _listed(v) if k in lists else v[0] for k, v in fields.items()}
+    objects = _objects(kind)
+    values = {
+        k: _listed(v) if k in lists else msgspec.Raw(v[0].encode()) if k in objects else v[0]
+        for k, v in fields.items()
+    }
     repeated = tuple(k for k, v in fields.items() if k not in lists and len(v) > 1)
+    for name in objects & {*fields}:
+        try:
+            repeated += tuple(_repeats(_read(fields[name][0]), place=name))
+        except _FAULTS:
+            continue  # what is wrong with it is told with its field
     return _checked(values, kind, repeated=repeated, details=details)
 
 
@@ -145,16 +155,53 @@ def _check_length(name: str, length: int) -> None:
         raise TooManySources(f"{name} has more than {LIST_ITEMS_MAX} items: send fewer at a time.")
 
 
-def _repeated_keys(text: str) -> tuple[str, ...]:
+class _Object(dict[str, object]):
+    """As it was written: with the keys that came more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def _repeated_keys(text: str, *, inside: Set[str]) -> tuple[str, ...]:
+    """Of the outermost object, and at any depth of its fields named in `inside`, by their place."""
+    outermost = _read(text)
+    assert isinstance(outermost, _Object)
+    nested = (_repeats(outermost[name], place=name) for name in outermost if name in inside)
+    return (*outermost.repeated, *chain.from_iterable(nested))
+
+
+def _read(text: str) -> object:
     # The standard decoder is the one that shows repeated keys; "last one wins" hides mistakes. It
     # reads what the other one has accepted, so that only depth can still stop it.
-    outermost: list[str] = []
+    read: object = json.loads(text, object_pairs_hook=_kept, parse_int=str, parse_float=str)
+    return read
 
-    def keep(pairs: list[tuple[str, object]]) -> None:
-        outermost[:] = [key for key, _ in pairs]
 
-    json.loads(text, object_pairs_hook=keep, parse_int=str, parse_float=str)
-    return tuple(key for key, times in Counter(outermost).items() if times > 1)
+def _kept(pairs: list[tuple[str, object]]) -> _Object:
+    kept = _Object(pairs)
+    if len(kept) < len(pairs):
+        times = Counter(key for key, _ in pairs)
+        kept.repeated = tuple(key for key in times if times[key] > 1)
+    return kept
+
+
+def _repeats(value: object, *, place: str) -> Iterator[str]:
+    if isinstance(value, _Object):
+        yield from (f"{place}.{key}" for key in value.repeated)
+        for key, each in value.items():
+            yield from _repeats(each, place=f"{place}.{key}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _repeats(each, place=f"{place}[{number}]")
+
+
+def _objects(kind: type[msgspec.Struct]) -> set[str]:
+    """The fields that are objects themselves, whatever is in them."""
+    fields = msgspec.structs.fields(kind)
+    return {field.encode_name for field in fields if _is_object(field.type)}
+
+
+def _is_object(kind: Any) -> bool:
+    return get_origin(kind) is dict or any(map(_is_object, get_args(kind)))
 
 
 def _checked(

@@ -39,6 +39,7 @@ from engine.library import Library
 from engine.models import Cursor, CustomerId, Page, Upload
 from engine.rags import Rags
 from engine.search import Search
+from engine.sources import Sources
 from engine.throttle import Throttle
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -61,6 +62,7 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
     access: Access
     files: Files
     rags: Rags
+    sources: Sources
     documents: Documents
     library: Library
     indexes: Indexes

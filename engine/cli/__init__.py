@@ -5,6 +5,7 @@
     2    bad usage, or a setting that is missing or wrong
     3    the engine, or what it stands on (database, queue, storage, model), cannot be reached
     4    the access key is missing, unknown or expired
+    5    `evaluate --against`: something that the earlier report found was not found
     130  interrupted
 
 Answers go to stdout, progress and errors to stderr; an error is one sentence, never a traceback.
@@ -58,7 +59,19 @@ def _app() -> App:
     """All verbs. Their modules are small: each imports what is heavy when it is called."""
     from importlib.metadata import version
 
-    from engine.cli import customers, doctor, ingest, keys, models, query, serve, status, up, work
+    from engine.cli import (
+        customers,
+        doctor,
+        evaluate,
+        ingest,
+        keys,
+        models,
+        query,
+        serve,
+        status,
+        up,
+        work,
+    )
 
     app = App(
         name="rag-engine",
@@ -73,6 +86,7 @@ def _app() -> App:
         work.work,
         ingest.ingest,
         query.query,
+        evaluate.evaluate,
         status.status,
         keys.keys,
         models.models,

@@ -151,8 +151,11 @@ class Client:
         """Raises ApiError with FILE_IN_USE while a source is made of it."""
         self._ask("DELETE", f"/storage_files/{file_id}", answers.File)
 
-    def query(self, rag_id: str, question: str, *, top_k: int) -> tuple[answers.Hit, ...]:
-        body = {"query": question, "top_k": top_k}
+    def query(
+        self, rag_id: str, question: str, *, top_k: int, mode: str = ""
+    ) -> tuple[answers.Hit, ...]:
+        """`mode`: the engine's default if empty."""
+        body = {"query": question, "top_k": top_k, **({"mode": mode} if mode else {})}
         path = f"/rags/{rag_id}/query"
         return self._ask("POST", path, answers.Hits, again=True, json=body).results
 

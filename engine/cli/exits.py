@@ -11,6 +11,7 @@ class Exit(IntEnum):
     USAGE = 2
     UNREACHABLE = 3
     UNAUTHORISED = 4
+    LOST = 5
     INTERRUPTED = 130
 
 

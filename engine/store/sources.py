@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from engine.models import (
+    Attributes,
     Coverage,
     Cursor,
     CustomerId,
@@ -18,6 +19,7 @@ from engine.models import (
     State,
     Warned,
 )
+from engine.store.attributes import as_json, as_stored
 from engine.store.database import Tx
 from engine.store.paging import bounds
 
@@ -29,6 +31,7 @@ class NewSource(Noun, frozen=True, kw_only=True):
     file_id: FileId | None = None
     url: str | None = None
     url_key: bytes | None = None
+    attributes: Attributes = msgspec.field(default_factory=dict)
 
 
 class SourceRow(Source, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class SourceRow(Source, frozen=True, kw_only=True):
     def noun(self) -> Source:
         """As the engine's noun: a failed refresh is a warning of a source that answers."""
         fields = {name: getattr(self, name) for name in Source.__struct_fields__}
+        fields["attributes"] = as_stored(self.attributes)
         if self.refresh_failed:
             warned = Warned(code="refresh_failed", message=self.failure_message or "")
             coverage = self.coverage or Coverage(characters=0)
@@ -56,14 +60,14 @@ async def insert(
     rows = await tx.all(
         _Origin,
         """
-        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name, original_bytes,
-                             created_at, updated_at)
-        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name,
+        INSERT INTO sources (customer_id, rag_id, file_id, url, url_key, name, attributes,
+                             original_bytes, created_at, updated_at)
+        SELECT %(customer_id)s, %(rag_id)s, w.file_id, w.url, w.url_key, w.name, w.attributes,
                COALESCE(f.file_bytes, 0), w.made, w.made
         FROM (SELECT *, clock_timestamp() AS made
               FROM unnest(%(file_ids)s::uuid[], %(urls)s::text[], %(url_keys)s::bytea[],
-                          %(names)s::text[])
-                   WITH ORDINALITY AS w (file_id, url, url_key, name, ordinal)
+                          %(names)s::text[], %(attributes)s::jsonb[])
+                   WITH ORDINALITY AS w (file_id, url, url_key, name, attributes, ordinal)
               ORDER BY ordinal) w
         LEFT JOIN files f ON f.id = w.file_id AND f.customer_id = %(customer_id)s
         ORDER BY w.ordinal
@@ -77,6 +81,7 @@ async def insert(
             "urls": [source.url for source in sources],
             "url_keys": [source.url_key for source in sources],
             "names": [source.name for source in sources],
+            "attributes": [as_json(source.attributes) for source in sources],
         },
     )
     inserted = {(row.file_id, row.url) for row in rows}
@@ -155,7 +160,7 @@ async def page(
                    AS due_at,
                CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, d.coverage,
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.refresh_failed, s.failure ->> 'message' AS failure_message
+               s.attributes, s.refresh_failed, s.failure ->> 'message' AS failure_message
         FROM sources s
         JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
@@ -192,7 +197,7 @@ async def get(
                    AS due_at,
                CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, d.coverage,
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.refresh_failed, s.failure ->> 'message' AS failure_message
+               s.attributes, s.refresh_failed, s.failure ->> 'message' AS failure_message
         FROM sources s
         JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live

@@ -40,6 +40,12 @@ def texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(text, value))
 
 
+def attributes(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        texts(each) or isinstance(each, (str, int, float)) for each in value.values()
+    )
+
+
 def one_of(values: set[str]) -> Any:
     return lambda value: value in values
 
@@ -63,6 +69,7 @@ SOURCE = {
     "storage_file_id?": uuid,
     "source_url?": text,
     "name": text,
+    "attributes": attributes,
     "status": one_of(STATES),
     "status_message": text,
     "error?": FAILURE,

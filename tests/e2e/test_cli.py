@@ -7,7 +7,11 @@ from uuid import uuid4
 
 import pytest
 from fix_cli import Place, place
+from fix_services import REPOSITORY
 from fix_web import Web, open_web
+
+from engine.cli import main
+from engine.cli.golden import read_questions
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
@@ -162,6 +166,84 @@ def test_a_query_shows_where_the_passage_stands(engine: Place, folder: Path, rag
     assert head.endswith(f"characters {hit['start']}-{hit['end']}")
     assert "Roses" in text
     assert hit["text"].endswith("Cut the roses back in the last week of February.")
+
+
+def golden(folder: Path, **places: dict[str, object]) -> Path:
+    """A file of golden questions beside what is ingested."""
+    lines = [json.dumps({"question": q, "find": [place]}) for q, place in places.items()]
+    path = folder / ".questions.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_golden_questions_tell_what_is_found_and_what_got_lost(
+    engine: Place,
+    folder: Path,
+    rag: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine.command("ingest", folder, "--rag", rag)
+    questions = golden(
+        folder,
+        bulb={"source": "lamps.md", "text": "takes a bulb of four watts"},
+        roses={"source": "garden/roses.md"},
+        nothing={"text": "an excerpt that nobody has written"},
+    )
+    before = folder / ".before.json"
+    first = engine.command("evaluate", rag, questions, "--out", before)
+    assert first.code == 0, first.err
+    assert f"3 questions to {rag}, 10 hits each" in first.out
+    assert "recall@10  0.667\n" in first.out
+    assert "NOT FOUND\nnothing    “an excerpt that nobody has written”\n" in first.out
+    report = json.loads(before.read_text())
+    assert (report["version"], report["settings"]) == (1, {"top_k": 10, "mode": ""})
+    assert report["figures"]["recall"]["10"] == 0.6667
+
+    for name, value in engine.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("engine.cli.evaluate.NOTE_EVERY_S", -1.0)
+    assert main(["evaluate", rag, str(questions), "--against", str(before)]) == 0
+    same = capsys.readouterr()
+    assert ("0 lost, 0 gained" in same.out, "LOST" in same.out) == (True, False)
+    assert same.err.splitlines()[1] == "asked 2 of 3 questions"
+    (folder / "lamps.md").write_text("# Lamps\n\nAll lamps were sold, every single one.\n")
+    engine.command("ingest", folder, "--rag", rag)
+    after = folder / ".after.json"
+    worse = engine.command("evaluate", rag, questions, "--against", before, "--out", after)
+    assert worse.code == 5
+    assert "LOST\nbulb  lamps.md · “takes a bulb of four watts” (was at rank 1)\n" in worse.out
+    assert "1 lost, 0 gained" in worse.out
+    assert json.loads(after.read_text())["figures"]["recall"]["10"] == 0.3333
+
+
+def test_what_cannot_be_evaluated_is_one_sentence_with_its_line(
+    engine: Place, folder: Path, rag: str
+) -> None:
+    questions = golden(folder, why={"source": "a.md"})
+    assert engine.command("ingest", "http://127.0.0.1:1/", "--rag", rag).code == 1
+    ended = engine.command("evaluate", rag, questions, "--out", folder / ".out.json")
+    assert ended.code == 1
+    assert "Nothing in this RAG can be searched yet" in ended.err
+    assert "(line 1, 0 of 1 questions asked)" in ended.err
+    assert not (folder / ".out.json").exists()
+    ended = engine.command("evaluate", rag, questions, "--top-k", "1000")
+    assert (ended.code, "top_k must be from 1 to 100) (line 1, " in ended.err) == (2, True)
+
+
+def test_the_golden_questions_of_the_readme_find_the_documents(
+    engine: Place, folder: Path, rag: str
+) -> None:
+    """As the README asks them, of those documents that they are about."""
+    questions = REPOSITORY / "bench" / "handbook.jsonl"
+    named = sorted({each.source for asked in read_questions(questions) for each in asked.find})
+    documents = [REPOSITORY / "docs" / name for name in named]
+    assert engine.command("ingest", *documents, "--rag", rag).code == 0
+    before = folder / ".before.json"
+    first = engine.command("evaluate", rag, questions, "--out", before)
+    assert first.code == 0, first.err
+    assert json.loads(before.read_text())["figures"]["recall"]["10"] >= 0.6, first.out
+    assert engine.command("evaluate", rag, questions, "--against", before).code == 0
 
 
 def test_status_tells_queue_workers_and_rags(engine: Place, folder: Path, rag: str) -> None:

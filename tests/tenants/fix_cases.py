@@ -106,6 +106,7 @@ NATIVE_CASES = (
     ),
     _case("GET", RAG + "/sources"),
     _case("GET", SOURCE),
+    _case("PUT", SOURCE, {"name": "renamed", "attributes": {"owner": "another"}}),
     _case("GET", SOURCE + "/text"),
     _case("GET", SOURCE + "/chunks"),
     _case("POST", SOURCE + "/refresh"),

@@ -31,6 +31,7 @@ VERBS = (
     "quotas",
     "rags",
     "search",
+    "sources",
     "waiting",
 )
 # What these classes do is not done for a caller.

@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, str] = {
     "profiles.public_model": "POST /rag-index, one of the known names",
     "rags.description": "POST /rags",
     "rags.name": "POST /rags",
+    "sources.attributes": "POST /rags",
     "sources.failure": "what a server says, and then not in its words",
     "sources.name": "a document's title, or its file's or URL's name",
     "sources.stage": "",
@@ -159,7 +160,18 @@ def header_of(name: str, text: str) -> dict[str, Any]:
     return {"headers": {name.encode(): value[:4_000]}}
 
 
+def with_attributes(text: str, own: Any = None) -> dict[str, Any]:
+    page = {"source_urls": ["https://e.org/attributes"], "source_attributes": own or {}}
+    return json_of(name="fine", **page, attributes={"a": text, "b": [text]})
+
+
+def with_filter(text: str) -> dict[str, Any]:
+    parts = [{"eq": {"key": "a", "value": text}}, {"in": {"key": text, "value": [text]}}]
+    return json_of(query="fine", filter={"or": parts})
+
+
 ID = f"{KB}/{{document}}"
+SOURCE = "/rags/{rag}/sources/{source}"
 REQUESTS = {
     "rag": ("POST", "/rags", lambda t: json_of(name=t, description=t)),
     "rag's description": ("POST", "/rags", lambda t: json_of(name="fine", description=t)),
@@ -171,6 +183,12 @@ REQUESTS = {
     "file's type": ("POST", "/storage_files", partial(form_of, field="type")),
     "url": ("POST", "/rags", lambda t: json_of(name="u", source_urls=[f"https://e.org/{t}"])),
     "question": ("POST", "/rags/{rag}/query", lambda t: json_of(query=t)),
+    "attributes": ("POST", "/rags", with_attributes),
+    "attributes by form": ("POST", "/rags", lambda t: form_of(t, field="attributes")),
+    "own attributes": ("POST", "/rags", lambda t: with_attributes("", own={t: {t: t}})),
+    "new attributes": ("PUT", SOURCE, lambda t: json_of(attributes={"a": t, "b": [t], t: 1})),
+    "source's new name": ("PUT", SOURCE, lambda t: json_of(name=t)),
+    "filter": ("POST", "/rags/{rag}/query", with_filter),
     "state": ("GET", "/rags/{rag}/sources", lambda t: {"params": {"status": shown(t)}}),
     "place": ("GET", "/rags", lambda t: {"params": {"page_token": shown(t)}}),
     "idempotency": ("POST", "/accesskeys", lambda t: with_header("idempotency-key", t)),
@@ -241,7 +259,8 @@ def is_clear(answer: httpx.Response) -> bool:
 def test_nothing_of_all_that_made_a_column_unclean(house: House) -> None:
     """After the tests above; and they did reach the columns that requests fill."""
     found = expect_clean(house.admin_url)
-    for column in ("rags.name", "rags.description", "files.name", "files.filename", "folders.name"):
+    filled = ("rags.name", "rags.description", "files.name", "files.filename", "folders.name")
+    for column in (*filled, "sources.attributes"):
         assert any(not text.isascii() for text in found[column]), column
 
 

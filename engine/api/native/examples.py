@@ -16,6 +16,7 @@ SOURCE: dict[str, Any] = {
     "customer_id": _CUSTOMER_ID,
     "source_url": _URL,
     "name": _URL,
+    "attributes": {"language": "en", "year": 2026, "tags": ["faq", "public"]},
     "status": "ready",
     "status_message": "42 chunks created",
     "progress": {"stage": "", "done": 42, "total": 42},
@@ -135,9 +136,22 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "storage_file_ids": [_FILE_ID],
         "source_urls": [_URL],
     },
-    "NewSources": {"source_urls": ["https://docs.example.com/install"]},
+    "NewSources": {
+        "source_urls": ["https://docs.example.com/install"],
+        "attributes": {"language": "en"},
+    },
     "RagUpdate": {"name": "Product documentation"},
+    "SourceUpdate": {"attributes": {"language": "en", "year": 2026, "tags": ["faq", "public"]}},
     "NewFile": {"type": "rag", "name": "Manual"},
-    "Query": {"query": "How do I reset the device?", "top_k": 5},
+    "Query": {
+        "query": "How do I reset the device?",
+        "top_k": 5,
+        "filter": {
+            "and": [
+                {"eq": {"key": "language", "value": "en"}},
+                {"gte": {"key": "year", "value": 2024}},
+            ]
+        },
+    },
     "NewAccessKey": {"name": "ci", "expire_s": 7776000},
 }

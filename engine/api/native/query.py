@@ -35,6 +35,7 @@ async def query_rag(call: NamedDependency[Call]) -> Response[bytes]:
         query=body.query,
         top_k=body.top_k,
         source_ids=tuple(SourceId(each) for each in body.source_ids),
+        given_filter=wire.given(body.filter),
     )
     return ok(wire.Hits(results=tuple(translate.hit(each) for each in hits)))
 

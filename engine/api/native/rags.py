@@ -75,6 +75,8 @@ def new_sources(
         file_ids=tuple(FileId(each) for each in body.storage_file_ids),
         urls=body.source_urls,
         uploads=uploads,
+        attributes=body.attributes,
+        source_attributes=body.source_attributes,
     )
 
 

@@ -74,7 +74,10 @@ FACE = Face(
     path_schema={"type": "string", "format": "uuid"},
     examples=EXAMPLES,
     closed=frozenset(
-        {wire.NewRag, wire.NewSources, wire.NewFile, wire.NewAccessKey, wire.RagUpdate, wire.Query}
+        {
+            *(wire.NewRag, wire.NewSources, wire.NewFile, wire.NewAccessKey),
+            *(wire.RagUpdate, wire.SourceUpdate, wire.Query),
+        }
     ),
 )
 

@@ -1,6 +1,6 @@
 """/rags/{id}/sources and what lies below a source."""
 
-from litestar import MediaType, Response, delete, get, post
+from litestar import MediaType, Response, delete, get, post, put
 from litestar.di import NamedDependency
 
 from engine import errors
@@ -89,6 +89,30 @@ async def read_source(call: NamedDependency[Call]) -> Response[bytes]:
     return ok(translate.source(source, queue_position=place))
 
 
+@put(
+    "/rags/{id:str}/sources/{source_id:str}",
+    status_code=200,
+    opt=described(
+        "Change the name of a source, or replace its attributes",
+        tag=TAG,
+        body=wire.SourceUpdate,
+        answer=wire.Source,
+        raises=(*ONE, errors.BodyTooLarge),
+    ),
+)
+async def update_source(call: NamedDependency[Call]) -> Response[bytes]:
+    rag_id, source_id = _ids(call)
+    body = await call.json(wire.SourceUpdate)
+    source = await call.verbs.sources.describe(
+        call.customer_id,
+        rag_id,
+        source_id,
+        name=wire.given(body.name),
+        given=wire.given(body.attributes),
+    )
+    return ok(translate.source(source))
+
+
 @delete(
     "/rags/{id:str}/sources/{source_id:str}",
     status_code=200,
@@ -174,6 +198,7 @@ HANDLERS = (
     add_sources,
     list_sources,
     read_source,
+    update_source,
     delete_source,
     refresh_source,
     read_text,

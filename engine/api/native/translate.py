@@ -45,6 +45,7 @@ def source(noun: models.Source, *, queue_position: int | None = None) -> wire.So
         storage_file_id=wire.present(noun.file_id),
         source_url=wire.present(noun.url),
         name=noun.name,
+        attributes=noun.attributes,
         status=noun.state,
         status_message=models.status_message(noun),
         error=wire.present(_failure(noun.failure)),

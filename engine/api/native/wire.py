@@ -3,13 +3,15 @@
 How nouns become them is in translate.py; what requests mean is checked by the verbs.
 """
 
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from engine import models
+from engine.filters import Joint, Operator
 
 T = TypeVar("T")
 
@@ -22,6 +24,35 @@ Time = Annotated[
     ),
 ]
 Offset = Annotated[int, Meta(description="Characters (Unicode code points) of the text.", ge=0)]
+_SCALAR = {"type": ["string", "number", "boolean"]}
+_ATTRIBUTES = {
+    "additionalProperties": {
+        "anyOf": [_SCALAR, {"type": "array", "items": {"type": "string"}}],
+    }
+}
+NewAttributes = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Of your choice: strings, numbers, booleans or lists of strings, by key.",
+        extra_json_schema=_ATTRIBUTES,
+    ),
+]
+Filter = Annotated[
+    dict[str, Any],
+    Meta(
+        description=(
+            "Only sources whose attributes match. One field, its operator: `and` and `or` of a "
+            "list of filters; `eq`, `ne`, `gt`, `gte`, `lt`, `lte` of a key and a value; `in` of "
+            "a key and a list of values."
+        ),
+        examples=[{"eq": {"key": "language", "value": "de"}}],
+        extra_json_schema={
+            "minProperties": 1,
+            "maxProperties": 1,
+            "propertyNames": {"enum": [*Joint, *Operator]},
+        },
+    ),
+]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +119,7 @@ class Source(Shape, frozen=True, kw_only=True):
     storage_file_id: UUID | UnsetType = UNSET
     source_url: str | UnsetType = UNSET
     name: str
+    attributes: Annotated[Mapping[str, Any], Meta(extra_json_schema=_ATTRIBUTES)]
     status: models.State
     status_message: str
     error: Failure | UnsetType = UNSET
@@ -255,9 +287,23 @@ class AccessKeyList(Shape, frozen=True, kw_only=True):
     next_page_token: str
 
 
+OwnAttributes = Annotated[
+    dict[str, dict[str, Any]],
+    Meta(
+        description=(
+            "For single sources, by storage file id, URL or filename: added to `attributes`, or in "
+            "their place."
+        ),
+        extra_json_schema={"additionalProperties": {"type": "object", **_ATTRIBUTES}},
+    ),
+]
+
+
 class NewSources(Shape, frozen=True, kw_only=True):
     storage_file_ids: tuple[UUID, ...] = ()
     source_urls: tuple[str, ...] = ()
+    attributes: NewAttributes = {}
+    source_attributes: OwnAttributes = {}
 
 
 class NewRag(Shape, frozen=True, kw_only=True):
@@ -265,6 +311,8 @@ class NewRag(Shape, frozen=True, kw_only=True):
     description: str = ""
     storage_file_ids: tuple[UUID, ...] = ()
     source_urls: tuple[str, ...] = ()
+    attributes: NewAttributes = {}
+    source_attributes: OwnAttributes = {}
     embedding_model: str | UnsetType = UNSET
     chunk_tokens: int | UnsetType = UNSET
     chunk_overlap_tokens: int | UnsetType = UNSET
@@ -275,6 +323,13 @@ class RagUpdate(Shape, frozen=True, kw_only=True):
 
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
+
+
+class SourceUpdate(Shape, frozen=True, kw_only=True):
+    """At least one of the two; the attributes replace the old ones, all of them."""
+
+    name: str | UnsetType = UNSET
+    attributes: NewAttributes | UnsetType = UNSET
 
 
 class NewFile(Shape, frozen=True, kw_only=True):
@@ -288,6 +343,7 @@ class Query(Shape, frozen=True, kw_only=True):
     query: str
     top_k: int = 5
     source_ids: tuple[UUID, ...] = ()
+    filter: Filter | UnsetType = UNSET
 
 
 class NewAccessKey(Shape, frozen=True, kw_only=True):

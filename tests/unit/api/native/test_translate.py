@@ -51,6 +51,7 @@ WAITING = {
     "customer_id": str(CUSTOMER),
     "source_url": "https://docs.example.com/faq",
     "name": "faq",
+    "attributes": {},
     "status": "pending",
     "status_message": "",
     "progress": {"stage": "", "done": 0, "total": 0},
