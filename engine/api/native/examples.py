@@ -136,7 +136,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "source_urls": [_URL],
     },
     "NewSources": {"source_urls": ["https://docs.example.com/install"]},
-    "RagUpdate": {"name": "Product documentation"},
+    "RagUpdate": {"name": "Product documentation", "chunk_tokens": 250},
     "NewFile": {"type": "rag", "name": "Manual"},
     "Query": {"query": "How do I reset the device?", "top_k": 5},
     "NewAccessKey": {"name": "ci", "expire_s": 7776000},
