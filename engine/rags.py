@@ -102,7 +102,7 @@ class Rags:
         self, customer_id: CustomerId, *, page_size: int, after: Cursor | None
     ) -> Page[Rag]:
         """Newest first, each with its first sources and the counts over all of them."""
-        async with self._database.transaction(customer_id=customer_id) as tx:
+        async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
             rows = await rags.page(tx, customer_id=customer_id, limit=page_size + 1, after=after)
             page = to_page(rows, page_size=page_size)
             ids = [rag.id for rag in page.items]
@@ -124,7 +124,8 @@ class Rags:
         return msgspec.structs.replace(page, items=tuple(items))
 
     async def get(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
-        async with self._database.transaction(customer_id=customer_id) as tx:
+        """As of one moment: a switch changes the RAG, its change and its sources together."""
+        async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
             return await _full(tx, customer_id=customer_id, rag_id=rag_id)
 
     async def update(

@@ -1,5 +1,7 @@
 """Changing how a RAG's chunks are made: built beside what answers, until one switch."""
 
+import asyncio
+
 import pytest
 from fix_changes import MODEL, OTHER, Move, move
 from fix_store import Store
@@ -7,7 +9,7 @@ from fix_store import Store
 from engine.errors import InvalidRequest, RagNotFound, Superseded
 from engine.models import ChangeStatus, State, rag_status
 from engine.profiles import Wanted
-from engine.store import customers, retired, vectors
+from engine.store import changes, customers, retired, vectors
 
 __all__ = ["move"]  # fixtures
 
@@ -227,3 +229,22 @@ async def test_usage_counts_no_chunks_of_a_profile_that_was_retired(move: Move) 
     async with move.store.api.transaction(customer_id=move.customer_id) as tx:
         usage = await customers.usage(tx, customer_id=move.customer_id)
     assert usage.chunks == 5
+
+
+async def test_an_answer_shows_the_rag_as_of_one_moment(move: Move) -> None:
+    """Never the old settings without the change: that would look like one that was given up."""
+    await move.ready()
+    await move.put(chunk_tokens=100)
+    claim = await move.store.claimed_index()
+    await move.store.store(claim, ordinals=range(2))
+    await move.store.finish(claim, chunk_count=2)
+    async with move.store.worker.transaction() as tx:
+        # Sources are counted between reading the RAG and reading its change.
+        await tx.run("LOCK TABLE sources IN ACCESS EXCLUSIVE MODE")
+        read = asyncio.create_task(move.rag())
+        listed = asyncio.create_task(move.rags.list(move.customer_id, page_size=1, after=None))
+        await asyncio.sleep(0.3)
+        assert not read.done()
+        assert await changes.switch(tx, customer_id=move.customer_id, rag_id=move.rag_id)
+    for rag in (await read, (await listed).items[0]):
+        assert (rag.chunk_tokens, bool(rag.change)) in {(200, True), (100, False)}
