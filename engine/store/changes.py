@@ -144,12 +144,13 @@ async def waiting(tx: Tx, *, open_max: int, limit: int) -> list[Waiting]:
         WHERE r.profile_next IS NOT NULL AND r.deleted_at IS NULL
           AND CASE WHEN p.filled THEN
               NOT EXISTS (SELECT FROM indexes n
-                          JOIN sources s ON s.id = n.source_id AND s.deleted_at IS NULL
-                          JOIN indexes l ON l.source_id = n.source_id
-                                        AND l.profile_id = r.profile_live
                           WHERE n.profile_id = r.profile_next
                             AND n.generation_live IS DISTINCT FROM n.generation
-                            AND l.generation_live > COALESCE(n.generation_live, 0))
+                            AND (SELECT l.generation_live FROM indexes l
+                                 WHERE l.source_id = n.source_id AND l.profile_id = r.profile_live)
+                                > COALESCE(n.generation_live, 0)
+                            AND (SELECT s.deleted_at IS NULL FROM sources s
+                                 WHERE s.id = n.source_id))
               ELSE (SELECT count(*) FROM (
                         SELECT FROM indexes n
                         WHERE n.profile_id = r.profile_next
@@ -173,12 +174,14 @@ async def may_switch(tx: Tx, *, claim: ClaimedIndex) -> bool:
             WHERE r.id = %(rag_id)s AND r.customer_id = %(customer_id)s
               AND r.profile_next = %(profile_id)s AND r.deleted_at IS NULL
               AND NOT EXISTS (SELECT FROM indexes n
-                              JOIN sources s ON s.id = n.source_id AND s.deleted_at IS NULL
-                              JOIN indexes l ON l.source_id = n.source_id
-                                            AND l.profile_id = r.profile_live
                               WHERE n.profile_id = r.profile_next
                                 AND n.generation_live IS DISTINCT FROM n.generation
-                                AND l.generation_live > COALESCE(n.generation_live, 0))
+                                AND (SELECT l.generation_live FROM indexes l
+                                     WHERE l.source_id = n.source_id
+                                       AND l.profile_id = r.profile_live)
+                                    > COALESCE(n.generation_live, 0)
+                                AND (SELECT s.deleted_at IS NULL FROM sources s
+                                     WHERE s.id = n.source_id))
             """,
             {
                 "customer_id": claim.customer_id,
@@ -219,14 +222,18 @@ async def switch(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> bool:
     )
 
 
+# Each text has its index once it is filled, and is made of the newest text: what is not as far as
+# the live one is among those that are not built. Scalar subqueries, because joins were planned from
+# the other end, over all that is built.
 _FREE: LiteralString = """
 SELECT p.filled AND NOT EXISTS (
-           SELECT FROM sources s
-           JOIN indexes l ON l.source_id = s.id AND l.profile_id = r.profile_live
-                         AND l.generation_live IS NOT NULL
-           LEFT JOIN indexes n ON n.source_id = s.id AND n.profile_id = r.profile_next
-           WHERE s.rag_id = r.id AND s.deleted_at IS NULL
-             AND l.generation_live > COALESCE(n.generation_live, 0))
+           SELECT FROM indexes n
+           WHERE n.profile_id = r.profile_next
+             AND n.generation_live IS DISTINCT FROM n.generation
+             AND (SELECT l.generation_live FROM indexes l
+                  WHERE l.source_id = n.source_id AND l.profile_id = r.profile_live)
+                 > COALESCE(n.generation_live, 0)
+             AND (SELECT s.deleted_at IS NULL FROM sources s WHERE s.id = n.source_id))
 FROM rags r JOIN profiles p ON p.id = r.profile_next
 WHERE r.id = %(rag_id)s AND r.customer_id = %(customer_id)s
 """
@@ -252,6 +259,10 @@ async def _tell_sources(tx: Tx, params: dict[str, object]) -> None:
             LEFT JOIN indexes l ON l.source_id = s.id AND l.profile_id = r.profile_live
             WHERE r.id = %(rag_id)s AND r.customer_id = %(customer_id)s
               AND s.due_at IS NULL AND s.lease_until IS NULL AND s.state <> 'pending'
+              AND (s.state <> 'ready' OR s.refresh_failed OR s.id IN (
+                       SELECT u.source_id FROM indexes u
+                       WHERE u.profile_id = (SELECT profile_next FROM rags WHERE id = %(rag_id)s)
+                         AND u.generation_live IS DISTINCT FROM u.generation))
         )
         UPDATE sources s
         SET state = t.state, failure = t.failure,
@@ -275,24 +286,33 @@ async def of_rags(
         _ChangeRow,
         """
         SELECT r.id AS rag_id, p.embedding_model, p.chunk_tokens, p.chunk_overlap_tokens,
-               p.created_at, c.total, c.done, c.failed,
-               CASE WHEN c.done + c.failed + c.late = c.total THEN c.due_at END AS due_at
+               p.created_at, c.total, c.done, u.failed,
+               CASE WHEN c.done + u.failed + u.late = c.total THEN u.due_at END AS due_at
         FROM rags r JOIN profiles p ON p.id = r.profile_next
         CROSS JOIN LATERAL (
-            SELECT count(*) AS total,
-                   count(*) FILTER (WHERE n.generation_live >= l.generation_live) AS done,
-                   count(*) FILTER (WHERE l.generation_live > COALESCE(n.generation_live, 0)
-                                      AND n.state IN ('ready', 'error')
+            SELECT count(b.live) AS total, count(*) FILTER (WHERE b.next >= b.live) AS done
+            FROM (SELECT max(CASE i.profile_id WHEN r.profile_live THEN i.generation_live END)
+                             AS live,
+                         max(CASE i.profile_id WHEN r.profile_next THEN i.generation_live END)
+                             AS next
+                  FROM indexes i
+                  WHERE i.profile_id IN (r.profile_live, r.profile_next)
+                    AND i.customer_id = %(customer_id)s
+                    AND i.source_id NOT IN (SELECT id FROM sources
+                                            WHERE rag_id = ANY(%(rag_ids)s)
+                                              AND deleted_at IS NOT NULL)
+                  GROUP BY i.source_id) b) c
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE n.state IN ('ready', 'error')
                                       AND s.due_at IS NULL AND s.lease_until IS NULL) AS failed,
-                   count(*) FILTER (WHERE l.generation_live > COALESCE(n.generation_live, 0)
-                                      AND n.due_at > now()) AS late,
-                   min(n.due_at) FILTER (WHERE l.generation_live > COALESCE(n.generation_live, 0)
-                                           AND n.due_at > now()) AS due_at
-            FROM sources s
-            JOIN indexes l ON l.source_id = s.id AND l.profile_id = r.profile_live
-                          AND l.generation_live IS NOT NULL
-            LEFT JOIN indexes n ON n.source_id = s.id AND n.profile_id = r.profile_next
-            WHERE s.rag_id = r.id AND s.customer_id = %(customer_id)s AND s.deleted_at IS NULL) c
+                   count(*) FILTER (WHERE n.due_at > now()) AS late,
+                   min(n.due_at) FILTER (WHERE n.due_at > now()) AS due_at
+            FROM indexes n JOIN sources s ON s.id = n.source_id AND s.deleted_at IS NULL
+            WHERE n.profile_id = r.profile_next
+              AND n.generation_live IS DISTINCT FROM n.generation
+              AND (SELECT l.generation_live FROM indexes l
+                   WHERE l.source_id = n.source_id AND l.profile_id = r.profile_live)
+                  > COALESCE(n.generation_live, 0)) u
         WHERE r.id = ANY(%(rag_ids)s) AND r.customer_id = %(customer_id)s
           AND r.profile_next IS NOT NULL
         """,
