@@ -153,7 +153,7 @@ CREATE INDEX IF NOT EXISTS rags_by_customer ON rags (customer_id, created_at, po
     WHERE deleted_at IS NULL;
 -- store.purge
 CREATE INDEX IF NOT EXISTS rags_deleted ON rags (deleted_at) WHERE deleted_at IS NOT NULL;
--- store.changes.running
+-- store.changes.waiting
 CREATE INDEX IF NOT EXISTS rags_changing ON rags (id) WHERE profile_next IS NOT NULL;
 
 CREATE UNIQUE INDEX IF NOT EXISTS rags_default ON rags (customer_id)
