@@ -142,6 +142,7 @@ CREATE TABLE IF NOT EXISTS rags (
     name         text NOT NULL,
     description  text NOT NULL DEFAULT '',
     profile_live uuid,                 -- how its chunks are made; the answers come from this one
+    profile_next uuid,                 -- built beside it for all sources, until one switch
     is_default   boolean NOT NULL DEFAULT false,  -- where documents of the second door are added
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
@@ -152,12 +153,15 @@ CREATE INDEX IF NOT EXISTS rags_by_customer ON rags (customer_id, created_at, po
     WHERE deleted_at IS NULL;
 -- store.purge
 CREATE INDEX IF NOT EXISTS rags_deleted ON rags (deleted_at) WHERE deleted_at IS NOT NULL;
+-- store.changes.waiting
+CREATE INDEX IF NOT EXISTS rags_changing ON rags (id) WHERE profile_next IS NOT NULL;
 
 CREATE UNIQUE INDEX IF NOT EXISTS rags_default ON rags (customer_id)
     WHERE is_default AND deleted_at IS NULL;
 
 -- A way of making chunks: model and chunker settings. Under a `public_model` name the second door
 -- makes rag indexes; `embedding_model` is the engine's model that the name stood for at first use.
+-- What a profile says never changes, and one that was retired is never live again.
 CREATE TABLE IF NOT EXISTS profiles (
     id                   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     customer_id          uuid NOT NULL REFERENCES customers (id),
@@ -166,9 +170,13 @@ CREATE TABLE IF NOT EXISTS profiles (
     public_model         text,
     chunk_tokens         integer NOT NULL,
     chunk_overlap_tokens integer NOT NULL,
-    created_at           timestamptz NOT NULL DEFAULT now()
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    filled               boolean NOT NULL DEFAULT false,  -- as profile_next: every text has its index
+    retired_at           timestamptz   -- live no more, or given up before: the sweep removes it
 );
 CREATE INDEX IF NOT EXISTS profiles_by_rag ON profiles (rag_id);
+-- store.retired
+CREATE INDEX IF NOT EXISTS profiles_retired ON profiles (retired_at) WHERE retired_at IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS profiles_public_once ON profiles (rag_id, public_model)
     WHERE public_model IS NOT NULL;
 
@@ -338,6 +346,9 @@ CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.vectors.search
 CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
+-- store.changes.may_switch, store.changes.fill: what is still to be made, or failed
+CREATE INDEX IF NOT EXISTS indexes_unbuilt ON indexes (profile_id)
+    WHERE generation_live IS DISTINCT FROM generation;
 -- store.ragindexes.used_bytes: read from this index alone, however many there are
 CREATE INDEX IF NOT EXISTS indexes_used ON indexes (customer_id, profile_id)
     INCLUDE (id, used_bytes) WHERE used_bytes > 0;

@@ -163,6 +163,42 @@ class Source(Noun, frozen=True, kw_only=True):
     attributes: Attributes = {}
 
 
+class ChangeStatus(StrEnum):
+    """Of a change: blocked once nothing is left to build and something has failed."""
+
+    BUILDING = "building"
+    BLOCKED = "blocked"
+
+
+class Blocking(Noun, frozen=True, kw_only=True):
+    """A source that answers now and could not be built under the next profile."""
+
+    source_id: SourceId
+    name: str
+    failure: Failure | None
+
+
+class Change(Noun, frozen=True, kw_only=True):
+    """The next profile of a RAG, built beside the live one. It answers once `done` is `total`, the
+    sources that answer now; `failed` of these keep it from doing so. `due_at`: nothing is at work,
+    and this is when the next one is tried again. `blocking` may be the first of the failed ones."""
+
+    embedding_model: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+    total: int
+    done: int
+    failed: int
+    due_at: datetime | None
+    created_at: datetime
+    blocking: tuple[Blocking, ...] = ()
+
+    @property
+    def status(self) -> ChangeStatus:
+        is_over = self.failed > 0 and self.done + self.failed >= self.total
+        return ChangeStatus.BLOCKED if is_over else ChangeStatus.BUILDING
+
+
 class Rag(Noun, frozen=True, kw_only=True):
     """A knowledge base. `counts` is over all of its sources, `sources` may be the first of them."""
 
@@ -178,6 +214,7 @@ class Rag(Noun, frozen=True, kw_only=True):
     position: int = 0
     counts: Counts = Counts()
     sources: tuple[Source, ...] = ()
+    change: Change | None = None
 
 
 class Block(Noun, frozen=True, kw_only=True):

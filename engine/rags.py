@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from engine import quotas
+from engine import profiles, quotas
 from engine.addresses import AllowList, UrlError, check_url, normalise_url
 from engine.config import Settings
 from engine.embedding import Registry
@@ -24,6 +24,7 @@ from engine.errors import (
 from engine.idempotency import Keep
 from engine.jobs import Bell
 from engine.models import (
+    Change,
     Counts,
     Cursor,
     CustomerId,
@@ -37,18 +38,17 @@ from engine.models import (
     State,
 )
 from engine.sources import attribute_issues, attributes_of
-from engine.store import Database, Tx, files, rags, sources, tallies
+from engine.store import Database, Tx, changes, files, rags, sources, tallies
 from engine.store.paging import to_page
 from engine.store.sources import NewSource
 from engine.text import clean_text
 
 Details = list[Detail]
 
-CHUNK_TOKENS_MIN = 16
-CHUNK_TOKENS_MAX = 32_768  # of any model; each has its own
 POSITION_MAX = 2**63 - 1
 SOURCES_IN_RAG = 1_000  # what GET /rags/{id} carries; the rest by paging
 SOURCES_IN_LIST = 20  # what each RAG of GET /rags carries
+BLOCKING_NAMED = 20  # sources that a change cannot go on without
 
 
 class Rags:
@@ -71,12 +71,13 @@ class Rags:
         model = new.embedding_model or self._registry.default.name
         chunk_tokens = new.chunk_tokens
         if chunk_tokens is None:
-            chunk_tokens = min(self._settings.chunk_tokens, self._tokens_max(model))
+            most = profiles.tokens_max(self._registry, model=model)
+            chunk_tokens = min(self._settings.chunk_tokens, most)
         overlap = new.chunk_overlap_tokens
         if overlap is None:
             overlap = min(self._settings.chunk_overlap_tokens, max(chunk_tokens // 2, 0))
         details = self._text_issues(name=new.name, description=new.description)
-        details += self._profile_issues(model=model, chunk_tokens=chunk_tokens, overlap=overlap)
+        details += profiles.issues(self._registry, profiles.Settings(model, chunk_tokens, overlap))
         self._check_sources(new.sources, details=details)
         async with self._database.transaction(customer_id=customer_id) as tx:
             if keep:
@@ -102,11 +103,13 @@ class Rags:
         self, customer_id: CustomerId, *, page_size: int, after: Cursor | None
     ) -> Page[Rag]:
         """Newest first, each with its first sources and the counts over all of them."""
-        async with self._database.transaction(customer_id=customer_id) as tx:
+        async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
             rows = await rags.page(tx, customer_id=customer_id, limit=page_size + 1, after=after)
             page = to_page(rows, page_size=page_size)
-            counted = await tallies.by_state(
-                tx, customer_id=customer_id, rag_ids=[rag.id for rag in page.items]
+            ids = [rag.id for rag in page.items]
+            counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=ids)
+            changing = await changes.of_rags(
+                tx, customer_id=customer_id, rag_ids=ids, named_max=BLOCKING_NAMED
             )
             items = []
             for rag in page.items:
@@ -117,30 +120,46 @@ class Rags:
                     if rag.id in counted
                     else []
                 )
-                items.append(_with(rag, first=first, tally=counted.get(rag.id)))
+                tally, change = counted.get(rag.id), changing.get(rag.id)
+                items.append(_with(rag, first=first, tally=tally, change=change))
         return msgspec.structs.replace(page, items=tuple(items))
 
     async def get(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
-        async with self._database.transaction(customer_id=customer_id) as tx:
+        """As of one moment: a switch changes the RAG, its change and its sources together."""
+        async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
             return await _full(tx, customer_id=customer_id, rag_id=rag_id)
 
     async def update(
-        self, customer_id: CustomerId, rag_id: RagId, *, name: str | None, description: str | None
+        self,
+        customer_id: CustomerId,
+        rag_id: RagId,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        profile: profiles.Wanted | None = None,
     ) -> Rag:
-        """Set what is not None; at least one of the two."""
+        """Set what is not None; at least one of all. Other chunks are built beside those that
+        answer, until one switch: see `change` of the RAG."""
         details = self._text_issues(name=name, description=description)
-        if name is None and description is None:
-            details.append(Detail(field="name", issue="name or description is needed"))
+        if name is None and description is None and profile is None:
+            details.append(Detail(field="name", issue="at least one field is needed"))
         _raise_if(details)
         async with self._database.transaction(customer_id=customer_id) as tx:
-            await rags.update(
-                tx,
-                customer_id=customer_id,
-                rag_id=rag_id,
-                name=None if name is None else clean_text(name).strip(),
-                description=None if description is None else clean_text(description),
+            wakes = profile is not None and await profiles.change(
+                tx, customer_id=customer_id, rag_id=rag_id, to=profile, registry=self._registry
             )
-            return await _full(tx, customer_id=customer_id, rag_id=rag_id)
+            if name is not None or description is not None:
+                await rags.update(
+                    tx,
+                    customer_id=customer_id,
+                    rag_id=rag_id,
+                    name=None if name is None else clean_text(name).strip(),
+                    description=None if description is None else clean_text(description),
+                )
+            rag = await _full(tx, customer_id=customer_id, rag_id=rag_id)
+        if wakes:
+            await self._bell.ring()
+        return rag
 
     async def delete(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
         """The RAG as it was. No query that starts after this returns a byte of it."""
@@ -282,27 +301,6 @@ class Rags:
             details.append(Detail(field="description", issue=f"at most {limit} characters"))
         return details
 
-    def _tokens_max(self, model: str) -> int:
-        try:
-            return self._registry.get(model).tokens_max
-        except InvalidRequest:  # told as an issue of its own
-            return CHUNK_TOKENS_MAX
-
-    def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> Details:
-        details: Details = []
-        tokens_max = CHUNK_TOKENS_MAX
-        try:
-            tokens_max = self._registry.get(model).tokens_max
-        except InvalidRequest as error:
-            details += error.details
-        if not CHUNK_TOKENS_MIN <= chunk_tokens <= tokens_max:
-            issue = f"must be from {CHUNK_TOKENS_MIN} to {tokens_max}, what the model reads"
-            details.append(Detail(field="chunk_tokens", issue=issue))
-        elif not 0 <= overlap <= chunk_tokens // 2:
-            issue = f"must be from 0 to {chunk_tokens // 2}, half of chunk_tokens"
-            details.append(Detail(field="chunk_overlap_tokens", issue=issue))
-        return details
-
     def _check_sources(self, new: NewSources, *, details: Details) -> None:
         if new.total > self._limits.request_sources_max:
             raise TooManySources(
@@ -366,17 +364,23 @@ async def _rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
 async def _full(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
     rag = await _rag(tx, customer_id=customer_id, rag_id=rag_id)
     counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=[rag_id])
+    changing = await changes.of_rags(
+        tx, customer_id=customer_id, rag_ids=[rag_id], named_max=BLOCKING_NAMED
+    )
     first = await sources.page(tx, customer_id=customer_id, rag_id=rag_id, limit=SOURCES_IN_RAG)
-    return _with(rag, first=first, tally=counted.get(rag_id))
+    return _with(rag, first=first, tally=counted.get(rag_id), change=changing.get(rag_id))
 
 
-def _with(rag: Rag, *, first: Sequence[Source], tally: tallies.Tally | None) -> Rag:
+def _with(
+    rag: Rag, *, first: Sequence[Source], tally: tallies.Tally | None, change: Change | None
+) -> Rag:
     changed = max(rag.updated_at, tally.updated_at) if tally and tally.updated_at else None
     return msgspec.structs.replace(
         rag,
         sources=tuple(first),
         counts=tally.counts if tally else Counts(),
         updated_at=changed or rag.updated_at,
+        change=change,
     )
 
 

@@ -1,6 +1,7 @@
 """From a question to what answers it: passages of a RAG, or documents of a whole library."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from engine.filters import Filter, read_filter
 from engine.models import CustomerId, Hit, RagId, SourceId
 from engine.sources import filter_rules, selected
 from engine.store import Database, Tx, entries, rags, sources, vectors
+from engine.store.rags import Profile
 from engine.store.vectors import SourceHit
 from engine.text import clean_text
 
@@ -55,12 +57,34 @@ class Search:
         wanted = self._check(
             question, top_k=top_k, sources=len(source_ids), given_filter=given_filter
         )
+        ask = partial(
+            self._query, customer_id, rag_id, question=question, top_k=top_k, wanted=wanted
+        )
+        # One turn, and one more for each change of the RAG's profile that comes in between: what
+        # the old one left may be gone already, so it answers neither half nor empty.
+        while (hits := await ask(source_ids=source_ids)) is None:
+            continue
+        return hits
+
+    async def _query(
+        self,
+        customer_id: CustomerId,
+        rag_id: RagId,
+        *,
+        question: str,
+        top_k: int,
+        source_ids: tuple[SourceId, ...],
+        wanted: Filter | None,
+    ) -> tuple[Hit, ...] | None:
+        """None when the profile that was read first does not answer any more."""
         async with self._database.transaction(customer_id=customer_id) as tx:
             profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
             if profile is None:
                 raise RagNotFound("There is no such RAG.")
             await _check_sources(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
             if not await vectors.searchable(tx, customer_id=customer_id, profile_id=profile.id):
+                if await _moved(tx, customer_id=customer_id, rag_id=rag_id, since=profile):
+                    return None
                 raise RagNotReady(
                     "Nothing in this RAG can be searched yet: wait until its status is ready."
                 )
@@ -86,6 +110,8 @@ class Search:
                 limit=top_k,
                 source_ids=source_ids,
             )
+            if await _moved(tx, customer_id=customer_id, rag_id=rag_id, since=profile):
+                return None
         return tuple(hits)
 
     async def library(
@@ -107,16 +133,35 @@ class Search:
         self._check_ranks(question, offset=offset)
         if kinds and all(kind is EntryKind.FOLDER for kind in kinds):
             return ()
-        asked = await self._asked(customer_id, question=question)
         end = min(offset + page_size + 1, RANK_MAX)
+        ask = partial(self._library, customer_id, question=question, kinds=kinds)
+        while (hits := await ask(offset=offset, end=end)) is None:  # as in `query`
+            continue
+        return hits
+
+    async def _library(
+        self,
+        customer_id: CustomerId,
+        *,
+        question: str,
+        kinds: tuple[EntryKind, ...],
+        offset: int,
+        end: int,
+    ) -> tuple[EntryHit, ...] | None:
+        """None when a profile that was read first does not answer any more: its documents would be
+        missing, or there twice."""
+        async with self._database.transaction(customer_id=customer_id) as tx:
+            live = await rags.live_profiles(tx, customer_id=customer_id)
+            models = await vectors.library_models(tx, customer_id=customer_id)
+        asked = await self._asked(models, question=question)
         async with self._database.transaction(customer_id=customer_id) as tx:
             hits = await _ranked(tx, customer_id=customer_id, asked=asked, kinds=kinds, limit=end)
+            if not await rags.still_live(tx, customer_id=customer_id, ids=live):
+                return None
             return await _with_entries(tx, customer_id=customer_id, hits=hits[offset:])
 
-    async def _asked(self, customer_id: CustomerId, *, question: str) -> Asked:
+    async def _asked(self, models: Sequence[str], *, question: str) -> Asked:
         """The question's vector under each model that the customer's documents answer by."""
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            models = await vectors.library_models(tx, customer_id=customer_id)
         return {
             model: await (await self._models.open(model)).embed_query(question) for model in models
         }
@@ -155,6 +200,12 @@ class Search:
         if details:
             raise InvalidRequest("The query is out of range.", details=tuple(details))
         return wanted
+
+
+async def _moved(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, since: Profile) -> bool:
+    """Whether the RAG answers by another profile than the one that was read first."""
+    live = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
+    return live is not None and live.id != since.id
 
 
 async def _check_sources(

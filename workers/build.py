@@ -17,9 +17,18 @@ from engine.config import Settings
 from engine.embedding import AsyncEmbedder, Models
 from engine.errors import Superseded
 from engine.models import Document, Passage, Stage
-from engine.store import Database, chunks, documents, indexes, ragindexes, rags
+from engine.store import (
+    Database,
+    changes,
+    chunks,
+    documents,
+    indexes,
+    ragindexes,
+    rags,
+    retired,
+)
 from engine.store.claims import ClaimedIndex
-from engine.store.rags import Profile
+from engine.store.rags import IndexProfile, Profile
 from workers.chunk import chunk
 from workers.failpoint import Failpoint
 from workers.stages import Stages
@@ -60,7 +69,10 @@ class Builder:
 
         Raises SourceError, Unavailable or Superseded.
         """
-        profile, document = await self._given(claim, document=document)
+        given = await self._given(claim, document=document)
+        if given is None:
+            raise Superseded
+        profile, document = given
         model = await self._models.open(profile.embedding_model)
         with stages.at(Stage.CHUNK):
             passages = await self._chunk(document, profile=profile, model=model)
@@ -73,14 +85,28 @@ class Builder:
             await indexes.finish(tx, claim=claim, chunk_count=len(passages))
             self._failpoint.hit("finishing")
         self._failpoint.hit("finish")
+        if profile.is_next:
+            await self._switch(claim)
         seconds = {f"{stage}_s": round(spent, 3) for stage, spent in stages.seconds.items()}
         log.info("ready", extra={"chunks": len(passages), "resumed_at": first, **seconds})
 
+    async def _switch(self, claim: ClaimedIndex) -> None:
+        """Let the RAG answer by its next profile if this was the last index that it waited for. If
+        it does not come to that here, the sweep sees to it."""
+        async with self._database.transaction() as tx:
+            switched = await changes.may_switch(tx, claim=claim) and await changes.switch(
+                tx, customer_id=claim.customer_id, rag_id=claim.rag_id
+            )
+        if switched:
+            log.info("switched", extra={"rag": str(claim.rag_id)})
+
     async def _given(
         self, claim: ClaimedIndex, *, document: Document | None
-    ) -> tuple[Profile, Document]:
-        """What is to be built, once it may be."""
+    ) -> tuple[IndexProfile, Document] | None:
+        """What is to be built, once it may be; None when nobody wants it any more."""
         async with self._database.transaction() as tx:
+            if await retired.park(tx, claim=claim):
+                return None
             profile = await rags.profile_of_index(tx, claim=claim)
             if document is None:
                 document = await documents.get(

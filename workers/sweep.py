@@ -13,13 +13,26 @@ from engine.config import Limits
 from engine.errors import StorageUnavailable, Unavailable, WorkerKilled
 from engine.jobs import Bell
 from engine.models import Failure
-from engine.store import Database, Tx, blobs, claims, idempotency, purge, workers
+from engine.store import (
+    Database,
+    Tx,
+    blobs,
+    changes,
+    claims,
+    idempotency,
+    purge,
+    rags,
+    retired,
+    workers,
+)
 from engine.store.blobs import Blob
+from engine.store.changes import Waiting
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 2_000
 BATCH_BLOBS = 100
+BATCH_CHANGES = 100
 DELETE_TIMEOUT_S = 5.0
 TIDY_S = 30.0  # unused files and blobs are found by looking at all of them: not in every round
 SILENT_LEASES = 10  # a worker that has not been heard of for so many leases is forgotten
@@ -69,7 +82,7 @@ class Sweep:
 
     async def once(self, *, tidy: bool = True) -> int:
         """One round; returns how many rows were touched. `tidy`: also what takes longer to find."""
-        touched = await self._walk(self._steps())
+        touched = await self._walk(self._steps()) + await self._advance_changes()
         if tidy or touched:
             touched += await self._walk(self._tidy_steps()) + await self._delete_blobs()
         async with self._database.transaction() as tx:
@@ -102,6 +115,9 @@ class Sweep:
             lambda tx: purge.delete_chunks_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rows_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rags(tx, limit=rows),
+            lambda tx: retired.delete_chunks(tx, limit=rows),
+            lambda tx: retired.delete_indexes(tx, limit=rows),
+            lambda tx: retired.delete_profiles(tx, limit=rows),
             lambda tx: workers.forget_silent(tx, silent_s=silent_s),
         )
 
@@ -112,6 +128,17 @@ class Sweep:
             lambda tx: purge.delete_files(tx, limit=rows),
             lambda tx: purge.delete_customers(tx, limit=rows),
         )
+
+    async def _advance_changes(self) -> int:
+        """Bring RAGs closer to their next profile, each in a transaction of its own: its switch
+        waits for whoever writes below it."""
+        async with self._database.transaction() as tx:
+            waiting = await changes.waiting(tx, open_max=BATCH_ROWS, limit=BATCH_CHANGES)
+        touched = 0
+        for change in waiting:
+            async with self._database.transaction() as tx:
+                touched += await _advance(tx, change)
+        return touched
 
     async def _delete_blobs(self) -> int:
         """Row and bytes of each unused blob under one lock, so that no upload relies on it.
@@ -134,3 +161,12 @@ class Sweep:
             log.warning("blob not removed", extra={"cause": repr(error.__cause__)})
             return False
         return True
+
+
+async def _advance(tx: Tx, change: Waiting) -> int:
+    customer_id, rag_id = change.customer_id, change.rag_id
+    if change.filled:
+        return await changes.switch(tx, customer_id=customer_id, rag_id=rag_id)
+    if not await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="share"):
+        return 0
+    return await changes.fill(tx, customer_id=customer_id, rag_id=rag_id, limit=BATCH_ROWS)

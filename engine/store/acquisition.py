@@ -79,16 +79,7 @@ async def start_index(
     tx: Tx, *, claim: ClaimedSource, revision: int, worker_id: WorkerId, lease_s: float
 ) -> ClaimedIndex:
     """Claim the primary index for the new revision in the same transaction; others become due."""
-    await tx.run(
-        """
-        UPDATE indexes SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
-                           attempt = attempt + 1, generation = %(revision)s, retired = true,
-                           done = 0, total = 0, faults = 0, alone = false, failure = NULL
-        WHERE source_id = %(source_id)s
-          AND profile_id <> (SELECT profile_live FROM rags WHERE id = %(rag_id)s)
-        """,
-        {"source_id": claim.id, "rag_id": claim.rag_id, "revision": revision},
-    )
+    await _wake_others(tx, claim=claim, revision=revision)
     row = await tx.one(
         _Started,
         """
@@ -124,6 +115,43 @@ async def start_index(
         faults=0,
         alone=claim.alone,
         generation=revision,
+    )
+
+
+async def _wake_others(tx: Tx, *, claim: ClaimedSource, revision: int) -> None:
+    """Make due what is made under other profiles than the live one: what public names stand for,
+    as far as it was asked for, and the next profile of the RAG, for every text."""
+    params = {
+        "customer_id": claim.customer_id,
+        "rag_id": claim.rag_id,
+        "source_id": claim.id,
+        "revision": revision,
+    }
+    await tx.run(
+        """
+        UPDATE indexes i SET state = 'pending', due_at = now(), lease_until = NULL,
+                             worker_id = NULL, attempt = attempt + 1, generation = %(revision)s,
+                             retired = true, done = 0, total = 0, faults = 0, alone = false,
+                             failure = NULL
+        FROM profiles p
+        WHERE i.source_id = %(source_id)s AND p.id = i.profile_id AND p.retired_at IS NULL
+          AND i.profile_id <> (SELECT profile_live FROM rags WHERE id = %(rag_id)s)
+        """,
+        params,
+    )
+    # The sweep may be adding the same row at this moment, for the text before this one.
+    await tx.run(
+        """
+        INSERT INTO indexes (customer_id, rag_id, source_id, profile_id, due_at, generation)
+        SELECT r.customer_id, r.id, %(source_id)s, r.profile_next, now(), %(revision)s
+        FROM rags r
+        WHERE r.id = %(rag_id)s AND r.customer_id = %(customer_id)s AND r.profile_next IS NOT NULL
+        ON CONFLICT (source_id, profile_id) DO UPDATE
+        SET state = 'pending', due_at = EXCLUDED.due_at, lease_until = NULL, worker_id = NULL,
+            attempt = indexes.attempt + 1, generation = EXCLUDED.generation
+        WHERE indexes.generation <> EXCLUDED.generation
+        """,
+        params,
     )
 
 
@@ -193,8 +221,21 @@ async def fail_waiting(tx: Tx, *, source_ids: Sequence[SourceId]) -> None:
     """No text will come for the indexes that wait for one of these sources.
 
     The sources must have been written already: with them locked, no index can be added that sees
-    them as they were.
+    them as they were. Under the next profile of the RAG the text that is there already will do:
+    the source answers with it, and blocks the switch until that profile does too.
     """
+    await tx.run(
+        """
+        UPDATE indexes n SET state = 'pending', due_at = now(), generation = s.revision,
+                             updated_at = clock_timestamp()
+        FROM sources s JOIN rags r ON r.id = s.rag_id
+        WHERE s.id = ANY(%(source_ids)s) AND s.revision > 0
+          AND n.source_id = s.id AND n.profile_id = r.profile_next
+          AND n.generation_live IS DISTINCT FROM s.revision AND n.failure IS NULL
+          AND n.due_at IS NULL AND n.lease_until IS NULL
+        """,
+        {"source_ids": list(source_ids)},
+    )
     await tx.run(
         """
         UPDATE indexes SET state = 'error', retired = true, used_bytes = 0,

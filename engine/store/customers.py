@@ -101,6 +101,7 @@ async def usage(tx: Tx, *, customer_id: CustomerId) -> Usage:
                (SELECT COALESCE(sum(i.chunk_count), 0)::bigint FROM indexes i
                 JOIN sources s ON s.id = i.source_id
                 JOIN rags r ON r.id = i.rag_id AND r.deleted_at IS NULL
+                JOIN profiles p ON p.id = i.profile_id AND p.retired_at IS NULL
                 WHERE i.customer_id = %(customer_id)s AND s.deleted_at IS NULL) AS chunks
         """,
         {"customer_id": customer_id},

@@ -161,15 +161,25 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, customer_id: CustomerId | None = None, token_hash: bytes | None = None
+        self,
+        *,
+        customer_id: CustomerId | None = None,
+        token_hash: bytes | None = None,
+        snapshot: bool = False,
     ) -> AsyncIterator[Tx]:
         """One transaction: committed at the end, rolled back on any error.
+
+        `snapshot`: it only reads, and all its statements see the same moment.
 
         `customer_id` is what row-level security lets rag_api see; `token_hash` opens the one
         access key that a caller presented. Raises DatabaseUnavailable when the server is away.
         """
         with translated():
             async with self._lent() as connection, connection.transaction():
+                if snapshot:
+                    await connection.execute(
+                        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                    )
                 if customer_id or token_hash:
                     await connection.execute(
                         "SELECT set_config('rag_engine.customer_id', %s, true),"

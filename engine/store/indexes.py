@@ -11,12 +11,15 @@ from engine.store.database import Tx
 
 
 async def hold(tx: Tx, *, claim: ClaimedIndex) -> None:
-    """Open a fenced transaction of this claim, or raise Superseded."""
+    """Open a fenced transaction of this claim, or raise Superseded: also when its profile was
+    retired, which happens with the RAG locked alone."""
     await hold_rag(tx, customer_id=claim.customer_id, rag_id=claim.rag_id)
     alive = await tx.value(
         bool,
-        "SELECT true FROM sources WHERE id = %(source_id)s AND deleted_at IS NULL FOR SHARE",
-        {"source_id": claim.source_id},
+        "SELECT true FROM sources WHERE id = %(source_id)s AND deleted_at IS NULL"
+        " AND EXISTS (SELECT FROM profiles WHERE id = %(profile_id)s AND retired_at IS NULL)"
+        " FOR SHARE",
+        {"source_id": claim.source_id, "profile_id": claim.profile_id},
     )
     if not alive:
         raise Superseded
@@ -83,7 +86,8 @@ async def finish(tx: Tx, *, claim: ClaimedIndex, chunk_count: int) -> None:
 
 
 async def _ready_source(tx: Tx, *, claim: ClaimedIndex) -> None:
-    """Write the source of a primary index, hold that of any other; Superseded by a newer text."""
+    """Write the source of a primary index, hold that of any other; Superseded by a newer text, or
+    when nobody wants this profile any more."""
     is_primary = await tx.run(
         """
         UPDATE sources s
@@ -99,7 +103,9 @@ async def _ready_source(tx: Tx, *, claim: ClaimedIndex) -> None:
         current = await tx.value(
             bool,
             "SELECT true FROM sources WHERE id = %(source_id)s AND deleted_at IS NULL"
-            " AND revision = %(generation)s FOR SHARE",
+            " AND revision = %(generation)s"
+            " AND EXISTS (SELECT FROM profiles WHERE id = %(profile_id)s AND retired_at IS NULL)"
+            " FOR SHARE",
             _params(claim),
         )
         if not current:

@@ -41,13 +41,15 @@ async def expire_sources(
     rows = await tx.all(
         _Expired,
         """
-        WITH expired AS (
-            SELECT id FROM sources WHERE lease_until < now() AND lease_until IS NOT NULL
-            ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        WITH expired AS MATERIALIZED (
+            SELECT s.id, r.profile_live FROM sources s JOIN rags r ON r.id = s.rag_id
+            WHERE s.lease_until < now() AND s.lease_until IS NOT NULL
+            ORDER BY s.lease_until LIMIT %(limit)s
+            FOR UPDATE OF s SKIP LOCKED FOR SHARE OF r SKIP LOCKED
         ), verdict AS (
             SELECT s.id, s.alone AND s.faults + 1 >= %(faults_max)s AS over,
-                   EXISTS (SELECT FROM indexes i JOIN rags r ON r.profile_live = i.profile_id
-                           WHERE i.source_id = s.id AND r.id = s.rag_id
+                   EXISTS (SELECT FROM indexes i
+                           WHERE i.source_id = s.id AND i.profile_id = expired.profile_live
                              AND i.generation_live IS NOT NULL) AS live
             FROM sources s JOIN expired USING (id)
         )
@@ -73,19 +75,20 @@ async def expire_indexes(
     tx: Tx, *, limit: int, faults_max: int, killed: Failure, delay_s: float = 0.0
 ) -> int:
     """As expire_sources. A source whose primary index is charged out goes with it."""
-    # Source and index are locked together and nothing is waited for: a worker that finishes takes
-    # them in the same order, and a heartbeat cannot come between the two verdicts.
+    # RAG, source and index are locked together and nothing is waited for: a worker that finishes
+    # takes them in the same order, a heartbeat cannot come between the two verdicts, and no switch
+    # makes another index the primary one meanwhile.
     return await tx.run(
         """
         WITH expired AS MATERIALIZED (
-            SELECT i.id FROM sources s JOIN indexes i ON i.source_id = s.id
+            SELECT i.id, r.profile_live = i.profile_id AS is_primary
+            FROM sources s JOIN indexes i ON i.source_id = s.id JOIN rags r ON r.id = i.rag_id
             WHERE i.lease_until < now() AND i.lease_until IS NOT NULL
-            ORDER BY i.lease_until LIMIT %(limit)s FOR UPDATE OF s, i SKIP LOCKED
+            ORDER BY i.lease_until LIMIT %(limit)s
+            FOR UPDATE OF s, i SKIP LOCKED FOR SHARE OF r SKIP LOCKED
         ), verdict AS MATERIALIZED (
             SELECT i.id, i.source_id, i.generation_live IS NOT NULL AS live,
-                   i.alone AND i.faults + 1 >= %(faults_max)s AS over,
-                   EXISTS (SELECT FROM rags r WHERE r.id = i.rag_id
-                           AND r.profile_live = i.profile_id) AS is_primary
+                   i.alone AND i.faults + 1 >= %(faults_max)s AS over, expired.is_primary
             FROM indexes i JOIN expired USING (id)
         ), told AS (
             UPDATE sources s

@@ -1,5 +1,6 @@
 """rags and profiles: knowledge bases and how their chunks are made."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from engine.models import Cursor, CustomerId, Noun, ProfileId, Rag, RagId
@@ -15,6 +16,16 @@ class Profile(Noun, frozen=True, kw_only=True):
     embedding_model: str
     chunk_tokens: int
     chunk_overlap_tokens: int
+
+
+class IndexProfile(Profile, frozen=True, kw_only=True):
+    """The profile of an index; `is_next`: its RAG is to answer by it once all is built."""
+
+    is_next: bool
+
+
+class _Live(Noun, frozen=True, kw_only=True):
+    id: ProfileId
 
 
 async def insert(
@@ -173,6 +184,42 @@ async def profile(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Profile 
     )
 
 
+async def next_profile(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Profile | None:
+    """What a live RAG is changed to; None when it is not changed."""
+    return await tx.one(
+        Profile,
+        """
+        SELECT p.id, p.embedding_model, p.chunk_tokens, p.chunk_overlap_tokens
+        FROM rags r JOIN profiles p ON p.id = r.profile_next
+        WHERE r.customer_id = %(customer_id)s AND r.id = %(rag_id)s AND r.deleted_at IS NULL
+        """,
+        {"customer_id": customer_id, "rag_id": rag_id},
+    )
+
+
+async def live_profiles(tx: Tx, *, customer_id: CustomerId) -> list[ProfileId]:
+    """By which the customer's RAGs answer at this moment."""
+    rows = await tx.all(
+        _Live,
+        "SELECT profile_live AS id FROM rags WHERE customer_id = %(customer_id)s"
+        " AND deleted_at IS NULL",
+        {"customer_id": customer_id},
+    )
+    return [row.id for row in rows]
+
+
+async def still_live(tx: Tx, *, customer_id: CustomerId, ids: Sequence[ProfileId]) -> bool:
+    """Whether all of these answer at this moment, and so did since they were read: a profile is
+    live once and never again. False also when one of the RAGs was deleted meanwhile."""
+    count = await tx.value(
+        int,
+        "SELECT count(*) FROM rags WHERE customer_id = %(customer_id)s AND deleted_at IS NULL"
+        " AND profile_live = ANY(%(ids)s)",
+        {"customer_id": customer_id, "ids": list(ids)},
+    )
+    return count == len(ids)
+
+
 async def lock(
     tx: Tx, *, customer_id: CustomerId, rag_id: RagId, strength: Literal["share", "update"]
 ) -> bool:
@@ -236,11 +283,15 @@ async def mark_deleted(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Non
     )
 
 
-async def profile_of_index(tx: Tx, *, claim: ClaimedIndex) -> Profile | None:
+async def profile_of_index(tx: Tx, *, claim: ClaimedIndex) -> IndexProfile | None:
     """The profile that a claimed index is made under."""
     return await tx.one(
-        Profile,
-        "SELECT id, embedding_model, chunk_tokens, chunk_overlap_tokens FROM profiles"
-        " WHERE id = %(profile_id)s AND customer_id = %(customer_id)s",
+        IndexProfile,
+        """
+        SELECT id, embedding_model, chunk_tokens, chunk_overlap_tokens,
+               EXISTS (SELECT FROM rags r WHERE r.id = p.rag_id AND r.profile_next = p.id)
+                   AS is_next
+        FROM profiles p WHERE id = %(profile_id)s AND customer_id = %(customer_id)s
+        """,
         {"profile_id": claim.profile_id, "customer_id": claim.customer_id},
     )

@@ -28,6 +28,7 @@ VERBS = (
     "idempotency",
     "indexes",
     "library",
+    "profiles",
     "quotas",
     "rags",
     "search",

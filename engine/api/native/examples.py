@@ -140,7 +140,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "source_urls": ["https://docs.example.com/install"],
         "attributes": {"language": "en"},
     },
-    "RagUpdate": {"name": "Product documentation"},
+    "RagUpdate": {"name": "Product documentation", "chunk_tokens": 250},
     "SourceUpdate": {"attributes": {"language": "en", "year": 2026, "tags": ["faq", "public"]}},
     "NewFile": {"type": "rag", "name": "Manual"},
     "Query": {

@@ -2,6 +2,7 @@
 
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
+from msgspec import UNSET
 
 from engine import errors, models
 from engine.api.call import Call
@@ -17,6 +18,7 @@ from engine.api.native.endpoint import (
 )
 from engine.api.openapi import Parameter
 from engine.models import FileId, NewRag, NewSources, RagId, Upload
+from engine.profiles import Wanted
 
 TAG = "rags"
 ADDING = (
@@ -118,7 +120,7 @@ async def read_rag(call: NamedDependency[Call]) -> Response[bytes]:
     "/rags/{id:str}",
     status_code=200,
     opt=described(
-        "Change the name or the description of a RAG",
+        "Change the name, the description, or in the background how chunks are made",
         tag=TAG,
         body=wire.RagUpdate,
         answer=wire.Rag,
@@ -133,8 +135,20 @@ async def update_rag(call: NamedDependency[Call]) -> Response[bytes]:
         rag_id,
         name=wire.given(body.name),
         description=wire.given(body.description),
+        profile=_wanted(body),
     )
     return ok(translate.rag(rag))
+
+
+def _wanted(body: wire.RagUpdate) -> Wanted | None:
+    given = (body.embedding_model, body.chunk_tokens, body.chunk_overlap_tokens)
+    if all(each is UNSET for each in given):
+        return None
+    return Wanted(
+        embedding_model=wire.given(body.embedding_model),
+        chunk_tokens=wire.given(body.chunk_tokens),
+        chunk_overlap_tokens=wire.given(body.chunk_overlap_tokens),
+    )
 
 
 @delete(

@@ -23,8 +23,33 @@ def rag(noun: models.Rag) -> wire.Rag:
         chunk_tokens=noun.chunk_tokens,
         chunk_overlap_tokens=noun.chunk_overlap_tokens,
         source_counts=_counts(noun.counts),
+        change=wire.present(_change(noun.change)),
         tm_create=time_text(noun.created_at),
         tm_update=time_text(noun.updated_at),
+    )
+
+
+def _change(noun: models.Change | None) -> wire.Change | None:
+    if noun is None:
+        return None
+    return wire.Change(
+        embedding_model=noun.embedding_model,
+        chunk_tokens=noun.chunk_tokens,
+        chunk_overlap_tokens=noun.chunk_overlap_tokens,
+        status=noun.status,
+        done=noun.done,
+        total=noun.total,
+        failed=noun.failed,
+        blocking=tuple(
+            wire.Blocking(
+                source_id=each.source_id,
+                name=each.name,
+                error=wire.present(_failure(each.failure)),
+            )
+            for each in noun.blocking
+        ),
+        next_attempt_at=wire.present(time_text(noun.due_at) if noun.due_at else None),
+        tm_create=time_text(noun.created_at),
     )
 
 

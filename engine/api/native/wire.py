@@ -140,6 +140,34 @@ class SourceCounts(Shape, frozen=True, kw_only=True):
     total: int
 
 
+class Blocking(Shape, frozen=True, kw_only=True):
+    """A source that answers now and could not be built with the new settings: delete or refresh it,
+    send the same PUT again to have it tried again, or give the change up."""
+
+    source_id: UUID
+    name: str
+    error: Failure | UnsetType = UNSET
+
+
+class Change(Shape, frozen=True, kw_only=True):
+    """What the RAG is changed to while it goes on answering as before: `done` of `total` sources
+    that answer now are built, and when all are, it answers by all of them at once. `blocked`: only
+    sources are left that `failed`, of which `blocking` names the first 20."""
+
+    embedding_model: str
+    chunk_tokens: int
+    chunk_overlap_tokens: int
+    status: models.ChangeStatus
+    done: int
+    total: int
+    failed: int
+    blocking: tuple[Blocking, ...]
+    next_attempt_at: (
+        Annotated[Time, Meta(description="Nothing is at work; then it is tried again.")] | UnsetType
+    ) = UNSET
+    tm_create: Time
+
+
 class Rag(Shape, frozen=True, kw_only=True):
     """A knowledge base. `status` and `source_counts` are over all sources."""
 
@@ -153,6 +181,7 @@ class Rag(Shape, frozen=True, kw_only=True):
     chunk_tokens: int
     chunk_overlap_tokens: int
     source_counts: SourceCounts
+    change: Change | UnsetType = UNSET
     tm_create: Time
     tm_update: Time
 
@@ -319,10 +348,14 @@ class NewRag(Shape, frozen=True, kw_only=True):
 
 
 class RagUpdate(Shape, frozen=True, kw_only=True):
-    """At least one of the two."""
+    """At least one of all. Model and chunk settings are changed in the background: see `change` of
+    the RAG. What is not given of them stays; those that are live already end a change."""
 
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
+    embedding_model: str | UnsetType = UNSET
+    chunk_tokens: int | UnsetType = UNSET
+    chunk_overlap_tokens: int | UnsetType = UNSET
 
 
 class SourceUpdate(Shape, frozen=True, kw_only=True):
