@@ -321,6 +321,7 @@ CREATE TABLE IF NOT EXISTS indexes (
     generation_live integer,                     -- the one that answers; NULL: none yet
     chunk_count     integer NOT NULL DEFAULT 0,  -- of the live generation
     retired         boolean NOT NULL DEFAULT false,  -- has chunks of older generations to remove
+    ann_generation  integer,           -- newest one whose chunks are all in its profile's ANN table
     used_bytes      bigint NOT NULL DEFAULT 0,   -- under a public name: counts against the limit;
                                                  -- 0 once it has failed or was deleted
     failure         jsonb,
@@ -336,6 +337,9 @@ CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.vectors.search
 CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
+-- store.near.nearest, store.ann: what answers and has no ANN entries yet
+CREATE INDEX IF NOT EXISTS indexes_without_entries ON indexes (profile_id)
+    WHERE generation_live IS NOT NULL AND ann_generation IS DISTINCT FROM generation_live;
 -- store.ragindexes.used_bytes: read from this index alone, however many there are
 CREATE INDEX IF NOT EXISTS indexes_used ON indexes (customer_id, profile_id)
     INCLUDE (id, used_bytes) WHERE used_bytes > 0;
@@ -369,6 +373,21 @@ ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 -- store.chunks.reusable: an identical string under the same model is not embedded twice
 CREATE INDEX IF NOT EXISTS chunks_by_embedding_key ON chunks (customer_id, embedding_key);
 
+-- A large profile's chunks once more, as entries of an HNSW graph in a table of its own: ann_<number>
+-- (index_id, generation, ordinal, embedding of fixed dimensions). Made and filled in the background
+-- (store.ann), with a policy like those below. This row says that it may be asked.
+CREATE SEQUENCE IF NOT EXISTS ann_numbers;
+CREATE TABLE IF NOT EXISTS ann_tables (
+    profile_id   uuid PRIMARY KEY,     -- no foreign key: the table is dropped after its profile
+    customer_id  uuid NOT NULL,
+    number       bigint NOT NULL CONSTRAINT ann_tables_number UNIQUE,
+    entries      bigint NOT NULL,      -- ever put in
+    dead_entries bigint NOT NULL DEFAULT 0,  -- of these taken out again: the graph still walks them
+    built_at     timestamptz NOT NULL DEFAULT now()
+);
+-- store.purge.count
+CREATE INDEX IF NOT EXISTS ann_tables_by_customer ON ann_tables (customer_id);
+
 
 -- Workers ----------------------------------------------------------------------------------------
 
@@ -395,7 +414,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['customers', 'accesskeys', 'idempotency_keys', 'blobs', 'files',
                                 'rags', 'profiles', 'folders', 'sources', 'documents', 'indexes',
-                                'chunks'] LOOP
+                                'chunks', 'ann_tables'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('DROP POLICY IF EXISTS own_rows ON %I', name);
@@ -425,12 +444,12 @@ CREATE POLICY presented_key ON accesskeys FOR SELECT TO rag_api
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, idempotency_keys, blobs, files, rags, profiles,
     folders, sources, indexes TO rag_api;
-GRANT SELECT ON schema_versions, signing_keys, customers, documents, chunks TO rag_api;
+GRANT SELECT ON schema_versions, signing_keys, customers, documents, chunks, ann_tables TO rag_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rag_operator;
 -- A worker opens what strangers send. It makes no customer and no key, reads no hash of one and
 -- nothing that links are signed with; of what closed customers leave it removes everything.
 GRANT SELECT, INSERT, UPDATE, DELETE ON blobs, files, rags, profiles, folders, sources, documents,
-    indexes, chunks, workers TO rag_worker;
+    indexes, chunks, ann_tables, workers TO rag_worker;
 GRANT SELECT ON schema_versions TO rag_worker;
 GRANT SELECT, DELETE ON customers TO rag_worker;
 GRANT SELECT (customer_id), DELETE ON accesskeys TO rag_worker;

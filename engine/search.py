@@ -5,18 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.citations import Beside, chosen_of, hit_of, neighbours_of
 from engine.config import Limits
 from engine.embedding import Models
 from engine.entries import EntryHit, EntryKind
 from engine.errors import (
+    DatabaseUnavailable,
     Detail,
     InvalidRequest,
+    ModelUnavailable,
     RagNotFound,
     RagNotReady,
     SourceNotFound,
+    Superseded,
 )
-from engine.models import CustomerId, Hit, RagId, SourceId
-from engine.store import Database, Tx, entries, rags, sources, vectors
+from engine.models import CustomerId, Hit, Mode, Noun, RagId, SourceId
+from engine.retrieval import Question, candidates, candidates_for
+from engine.store import Database, Tx, entries, near, sources, vectors
+from engine.store.near import Target
 from engine.store.vectors import SourceHit
 from engine.text import clean_text
 
@@ -24,7 +30,32 @@ from engine.text import clean_text
 RANK_MAX = 1_000
 
 
+# Hits of one source that say the same are folded into one. Where that leaves too few, so many times
+# more candidates are looked at, and again, up to a whole large RAG's worth.
+WIDER = 8
+CANDIDATES_MAX = 50_000
+TRIES = 3  # when the model changed, or the ANN table was rebuilt, while a question was under way
+REMEMBERED_MAX = 10_000
+
 Asked = dict[str, NDArray[np.float32]]  # a question as each model sees it
+
+
+class _Wanted(Noun, frozen=True, kw_only=True):
+    """What a caller wants to know."""
+
+    customer_id: CustomerId
+    rag_id: RagId
+    text: str
+    top_k: int
+    mode: Mode
+    source_ids: tuple[SourceId, ...]
+    min_score: float
+    with_neighbours: bool
+
+
+class _Embedded(Noun, frozen=True, kw_only=True):
+    model: str
+    vector: NDArray[np.float32]
 
 
 class Search:
@@ -34,6 +65,7 @@ class Search:
         self._database = database
         self._models = models
         self._limits = limits
+        self._models_of: dict[tuple[CustomerId, RagId], str] = {}
 
     async def query(
         self,
@@ -42,36 +74,95 @@ class Search:
         *,
         query: str,
         top_k: int,
+        mode: Mode = Mode.HYBRID,
         source_ids: tuple[SourceId, ...] = (),
+        min_score: float | None = None,
+        with_neighbours: bool = False,
     ) -> tuple[Hit, ...]:
-        """The `top_k` best passages, best first.
+        """The `top_k` best passages, best first: fewer only where no more are there.
 
-        RagNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
+        RagNotFound; SourceNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
         """
-        question = clean_text(query).strip()
-        self._check(question, top_k=top_k, sources=len(source_ids))
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-            if profile is None:
-                raise RagNotFound("There is no such RAG.")
-            await _check_sources(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
-            if not await vectors.searchable(tx, customer_id=customer_id, profile_id=profile.id):
-                raise RagNotReady(
-                    "Nothing in this RAG can be searched yet: wait until its status is ready."
-                )
-        embedder = await self._models.open(profile.embedding_model)
-        vector = await embedder.embed_query(question)
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            hits = await vectors.search(
-                tx,
-                customer_id=customer_id,
-                rag_id=rag_id,
-                profile_id=profile.id,
-                vector=vector,
-                limit=top_k,
-                source_ids=source_ids,
+        text = clean_text(query).strip()
+        self._check(text, top_k=top_k, sources=len(source_ids), min_score=min_score)
+        wanted = _Wanted(
+            customer_id=customer_id,
+            rag_id=rag_id,
+            text=text,
+            top_k=top_k,
+            mode=mode,
+            source_ids=source_ids,
+            min_score=min_score or 0.0,
+            with_neighbours=with_neighbours,
+        )
+        for _ in range(TRIES):
+            embedded = await self._embedded(wanted)
+            try:
+                return await self._answered(wanted, embedded=embedded)
+            except Superseded:
+                self._models_of.pop((customer_id, rag_id), None)
+        raise DatabaseUnavailable("The data changed at the same moment.")
+
+    async def _embedded(self, wanted: _Wanted) -> _Embedded | None:
+        """The question as the RAG's model sees it; None where no vector is needed.
+
+        Which model that is, is remembered from the last question, and seen to be wrong later: so a
+        question takes one transaction, and none is open while a model works.
+        """
+        if wanted.mode is Mode.LEXICAL:
+            return None
+        key = (wanted.customer_id, wanted.rag_id)
+        if key not in self._models_of:
+            async with self._database.transaction(customer_id=wanted.customer_id) as tx:
+                target = await _target(tx, wanted=wanted)
+            while len(self._models_of) >= REMEMBERED_MAX:
+                self._models_of.pop(next(iter(self._models_of)))
+            self._models_of[key] = target.embedding_model
+        model = self._models_of[key]
+        try:
+            embedder = await self._models.open(model)
+            return _Embedded(model=model, vector=await embedder.embed_query(wanted.text))
+        except ModelUnavailable:
+            del self._models_of[key]
+            raise
+
+    async def _answered(self, wanted: _Wanted, *, embedded: _Embedded | None) -> tuple[Hit, ...]:
+        """Raises Superseded when the model is another one by now, or the ANN table was dropped."""
+        async with self._database.transaction(
+            customer_id=wanted.customer_id, one_snapshot=True
+        ) as tx:
+            target = await _target(tx, wanted=wanted)
+            if embedded is not None and embedded.model != target.embedding_model:
+                raise Superseded
+            question = Question(
+                customer_id=wanted.customer_id,
+                target=target,
+                text=wanted.text,
+                mode=wanted.mode,
+                vector=None if embedded is None else embedded.vector,
+                source_ids=wanted.source_ids or None,
             )
-        return tuple(hits)
+            return await self._hits(tx, wanted=wanted, question=question)
+
+    async def _hits(self, tx: Tx, *, wanted: _Wanted, question: Question) -> tuple[Hit, ...]:
+        """As many as wanted: where too many of the candidates say the same, more are looked at."""
+        limit = candidates_for(wanted.top_k)
+        while True:
+            found = await candidates(
+                tx, question=question, limit=limit, exact_chunks_max=self._limits.exact_chunks_max
+            )
+            good = [each for each in found.ranked if each.score >= wanted.min_score]
+            chosen = await chosen_of(
+                tx, customer_id=wanted.customer_id, ranked=good, top_k=wanted.top_k
+            )
+            no_more = found.complete or len(good) < len(found.ranked) or limit >= CANDIDATES_MAX
+            if len(chosen) == wanted.top_k or no_more:
+                break
+            limit = min(limit * WIDER, CANDIDATES_MAX)
+        beside: Beside = {}
+        if wanted.with_neighbours:
+            beside = await neighbours_of(tx, customer_id=wanted.customer_id, chosen=chosen)
+        return tuple(hit_of(each, beside=beside) for each in chosen)
 
     async def library(
         self,
@@ -120,8 +211,10 @@ class Search:
         issue = f"must have 1 to {self._limits.query_characters_max} characters"
         return [Detail(field="query", issue=issue)]
 
-    def _check(self, question: str, *, top_k: int, sources: int) -> None:
+    def _check(self, question: str, *, top_k: int, sources: int, min_score: float | None) -> None:
         details = self._question_details(question)
+        if min_score is not None and not 0 <= min_score <= 1:
+            details.append(Detail(field="min_score", issue="must be from 0 to 1"))
         if not 1 <= top_k <= self._limits.top_k_max:
             issue = f"must be from 1 to {self._limits.top_k_max}"
             details.append(Detail(field="top_k", issue=issue))
@@ -130,6 +223,24 @@ class Search:
             details.append(Detail(field="source_ids", issue=issue))
         if details:
             raise InvalidRequest("The query is out of range.", details=tuple(details))
+
+
+async def _target(tx: Tx, *, wanted: _Wanted) -> Target:
+    """What answers for the RAG. RagNotFound, SourceNotFound, RagNotReady."""
+    target = await near.target(tx, customer_id=wanted.customer_id, rag_id=wanted.rag_id)
+    if target is None:
+        raise RagNotFound("There is no such RAG.")
+    await _check_sources(
+        tx,
+        customer_id=wanted.customer_id,
+        rag_id=wanted.rag_id,
+        source_ids=wanted.source_ids,
+    )
+    if not target.searchable:
+        raise RagNotReady(
+            "Nothing in this RAG can be searched yet: wait until its status is ready."
+        )
+    return target
 
 
 async def _check_sources(

@@ -268,6 +268,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     sources: int
     indexes: int
     chunks: int
+    ann_tables: int
     documents: int
     files: int
     folders: int
@@ -286,6 +287,7 @@ async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
                (SELECT count(*) FROM sources WHERE customer_id = %(id)s) AS sources,
                (SELECT count(*) FROM indexes WHERE customer_id = %(id)s) AS indexes,
                (SELECT count(*) FROM chunks WHERE customer_id = %(id)s) AS chunks,
+               (SELECT count(*) FROM ann_tables WHERE customer_id = %(id)s) AS ann_tables,
                (SELECT count(*) FROM documents WHERE customer_id = %(id)s) AS documents,
                (SELECT count(*) FROM files WHERE customer_id = %(id)s) AS files,
                (SELECT count(*) FROM folders WHERE customer_id = %(id)s) AS folders,
