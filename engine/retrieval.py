@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.fusion import fused
-from engine.models import CustomerId, IndexId, Mode, Noun, SourceId
+from engine.models import CustomerId, IndexId, Mode, Noun, RagId, SourceId
 from engine.store import Tx, near, postings
 from engine.store.near import Near, Target
 
@@ -31,6 +31,7 @@ class Question(Noun, frozen=True, kw_only=True):
     """What is asked of a target. `source_ids` None: any; `vector` is None in lexical mode."""
 
     customer_id: CustomerId
+    rag_id: RagId
     target: Target
     text: str
     mode: Mode
@@ -121,6 +122,7 @@ async def _dense(tx: Tx, *, question: Question, limit: int, exact_chunks_max: in
         found = await near.approximate(
             tx,
             customer_id=question.customer_id,
+            rag_id=question.rag_id,
             profile_id=question.target.profile_id,
             ann_number=number,
             vector=question.vector,
@@ -132,6 +134,7 @@ async def _dense(tx: Tx, *, question: Question, limit: int, exact_chunks_max: in
     return await near.exact(
         tx,
         customer_id=question.customer_id,
+        rag_id=question.rag_id,
         profile_id=question.target.profile_id,
         vector=question.vector,
         limit=limit,

@@ -136,6 +136,7 @@ class Search:
                 raise Superseded
             question = Question(
                 customer_id=wanted.customer_id,
+                rag_id=wanted.rag_id,
                 target=target,
                 text=wanted.text,
                 mode=wanted.mode,

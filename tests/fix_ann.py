@@ -77,9 +77,7 @@ class Filler:
         )
 
     def delete(self, source_id: UUID) -> None:
-        self.connection.execute(
-            "UPDATE sources SET deleted_at = now() WHERE id = %s", [source_id]
-        )
+        self.connection.execute("UPDATE sources SET deleted_at = now() WHERE id = %s", [source_id])
 
     def chunks(
         self,

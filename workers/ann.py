@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 ENTER_CHUNKS = 1_000  # entered in one transaction: two to five seconds on one core
 WAITING_MAX = 500  # generations looked at in one step
 DELETE_ENTRIES = 5_000
+MARK_INDEXES = 5_000
 # A graph is built anew when so much of it is dead, because searches still walk it; or when so much
 # waits beside it, because building costs a fifth of entering, entry by entry.
 DEAD_SHARE_MAX = 0.2
@@ -89,6 +90,8 @@ class AnnKeeper:
         if self._pausing.get(size.profile_id, 0.0) > asyncio.get_running_loop().time():
             return False
         try:
+            if table is not None and await self._mark(table):
+                return True
             if await self._is_due(size, table=table):
                 return await self._build(owner, size=size)
             return table is not None and await self._catch_up(table)
@@ -134,6 +137,10 @@ class AnnKeeper:
         log.info("ann table built", extra={"profile": profile, "entries": entries, "s": taken_s})
         return True
 
+    async def _mark(self, table: AnnTable) -> bool:
+        async with self._database.transaction() as tx:
+            return await ann.mark(tx, table=table, limit=MARK_INDEXES) > 0
+
     async def _catch_up(self, table: AnnTable) -> bool:
         """One batch out and one in."""
         async with self._database.transaction() as tx:
@@ -144,10 +151,10 @@ class AnnKeeper:
         if not waiting:
             return deleted > 0
         async with self._database.transaction() as tx:
-            marked = await ann.enter(tx, table=table, waiting=_batch(waiting))
+            entered = await ann.enter(tx, table=table, waiting=_batch(waiting))
             self._failpoint.hit("ann_entering")
         self._failpoint.hit("ann_entered")
-        return marked > 0 or deleted > 0
+        return entered > 0 or deleted > 0
 
 
 def _batch(waiting: list[Waiting]) -> list[Waiting]:

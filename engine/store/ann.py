@@ -241,44 +241,81 @@ async def _announce(owner: Tx, *, number: int, size: Size, entries: int) -> None
 
 
 async def waiting(tx: Tx, *, table: AnnTable, limit: int) -> list[Waiting]:
-    """Generations that answer and have to be scanned, `limit` at most."""
-    return await tx.all(
-        Waiting,
+    """Generations that answer and are not in the table, `limit` at most."""
+    statement = sql.SQL(
         """
         SELECT i.id AS index_id, i.generation_live AS generation, i.chunk_count
         FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
         WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
           AND i.generation_live IS NOT NULL
           AND i.ann_generation IS DISTINCT FROM i.generation_live
+          AND NOT EXISTS (SELECT FROM {table} a
+                          WHERE a.index_id = i.id AND a.generation = i.generation_live)
         LIMIT %(limit)s
-        """,
-        {"profile_id": table.profile_id, "customer_id": table.customer_id, "limit": limit},
-    )
+        """
+    ).format(table=table.name)
+    rows = await (
+        await tx.connection.execute(
+            statement,
+            {"profile_id": table.profile_id, "customer_id": table.customer_id, "limit": limit},
+        )
+    ).fetchall()
+    return [Waiting(**row) for row in rows]
 
 
 async def waiting_chunks(tx: Tx, *, table: AnnTable) -> int:
-    """How many chunks have to be scanned beside the table."""
-    return (
-        await tx.value(
-            int,
-            """
-            SELECT COALESCE(sum(i.chunk_count), 0)::bigint
-            FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+    """How many chunks are not in the table, and so have to be scanned beside it."""
+    statement = sql.SQL(
+        """
+        SELECT COALESCE(sum(i.chunk_count), 0)::bigint AS chunks
+        FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+        WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
+          AND i.generation_live IS NOT NULL
+          AND i.ann_generation IS DISTINCT FROM i.generation_live
+          AND NOT EXISTS (SELECT FROM {table} a
+                          WHERE a.index_id = i.id AND a.generation = i.generation_live)
+        """
+    ).format(table=table.name)
+    row = await (
+        await tx.connection.execute(
+            statement, {"profile_id": table.profile_id, "customer_id": table.customer_id}
+        )
+    ).fetchone()
+    return int(row["chunks"]) if row else 0
+
+
+async def mark(tx: Tx, *, table: AnnTable, limit: int) -> int:
+    """Mark generations that are in the table without being marked: those that it was built with.
+
+    Every transaction enters a generation as a whole or not at all, so one entry stands for all. An
+    index that somebody holds is marked another time: until then its chunks are found twice, in the
+    table and beside it, which gives the same hit.
+    """
+    statement = sql.SQL(
+        """
+        WITH free AS (
+            SELECT i.id FROM indexes i
             WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
               AND i.generation_live IS NOT NULL
               AND i.ann_generation IS DISTINCT FROM i.generation_live
-            """,
-            {"profile_id": table.profile_id, "customer_id": table.customer_id},
+              AND EXISTS (SELECT FROM {table} a
+                          WHERE a.index_id = i.id AND a.generation = i.generation_live)
+            LIMIT %(limit)s FOR UPDATE OF i SKIP LOCKED
         )
-        or 0
+        UPDATE indexes i SET ann_generation = i.generation_live FROM free WHERE i.id = free.id
+        """
+    ).format(table=table.name)
+    marked = await tx.connection.execute(
+        statement,
+        {"profile_id": table.profile_id, "customer_id": table.customer_id, "limit": limit},
     )
+    return marked.rowcount
 
 
 async def enter(tx: Tx, *, table: AnnTable, waiting: list[Waiting]) -> int:
-    """Enter whole generations and mark them in the same transaction; returns how many it marked.
+    """Enter whole generations, to be marked after the commit; returns the number of new entries.
 
-    An index that somebody holds is marked another time: until then it is found twice, in the table
-    and beside it, which is the same hit. Raises MixedDimensions.
+    Raises MixedDimensions.
     """
     keys = {
         "index_ids": [each.index_id for each in waiting],
@@ -298,19 +335,7 @@ async def enter(tx: Tx, *, table: AnnTable, waiting: list[Waiting]) -> int:
             "customer_id": table.customer_id,
         },
     )
-    return await tx.run(
-        """
-        WITH free AS (
-            SELECT i.id, g.generation
-            FROM unnest(%(index_ids)s::uuid[], %(generations)s::int[]) AS g (index_id, generation)
-            JOIN indexes i ON i.id = g.index_id AND i.generation_live = g.generation
-            WHERE i.customer_id = %(customer_id)s
-            FOR UPDATE OF i SKIP LOCKED
-        )
-        UPDATE indexes i SET ann_generation = free.generation FROM free WHERE i.id = free.id
-        """,
-        keys,
-    )
+    return entered.rowcount
 
 
 def _enter_statement(table: AnnTable) -> sql.Composed:
@@ -321,8 +346,6 @@ def _enter_statement(table: AnnTable) -> sql.Composed:
         FROM unnest(%(index_ids)s::uuid[], %(generations)s::int[]) AS g (index_id, generation)
         JOIN chunks c USING (index_id, generation)
         WHERE c.customer_id = %(customer_id)s
-          AND NOT EXISTS (SELECT FROM {table} a
-                          WHERE a.index_id = g.index_id AND a.generation = g.generation)
         """
     ).format(table=table.name)
 

@@ -90,6 +90,7 @@ async def exact(
     tx: Tx,
     *,
     customer_id: CustomerId,
+    rag_id: RagId,
     profile_id: ProfileId,
     vector: Vector,
     limit: int,
@@ -113,6 +114,8 @@ async def exact(
                 WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
                   AND i.generation_live IS NOT NULL
                   AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s))
+                  AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
+                              AND customer_id = %(customer_id)s)
                 ORDER BY distance LIMIT %(limit)s
             )
             SELECT index_id, generation, ordinal, (-distance)::float8 AS dense
@@ -120,6 +123,7 @@ async def exact(
             """,
             _asked(
                 customer_id=customer_id,
+                rag_id=rag_id,
                 profile_id=profile_id,
                 vector=vector,
                 limit=limit,
@@ -132,6 +136,7 @@ async def approximate(
     tx: Tx,
     *,
     customer_id: CustomerId,
+    rag_id: RagId,
     profile_id: ProfileId,
     ann_number: int,
     vector: Vector,
@@ -155,6 +160,7 @@ async def approximate(
     )
     asked = _asked(
         customer_id=customer_id,
+        rag_id=rag_id,
         profile_id=profile_id,
         vector=vector,
         limit=limit,
@@ -182,6 +188,8 @@ def approximate_statement(ann_number: int) -> sql.Composed:
                    FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
                    WHERE i.id = a.index_id AND i.customer_id = %(customer_id)s
                      AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s)))
+              AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
+                          AND customer_id = %(customer_id)s)
             ORDER BY a.embedding <#> %(vector)b LIMIT %(limit)s
         ), waiting AS MATERIALIZED (
             SELECT c.index_id, c.generation, c.ordinal, c.embedding <#> %(vector)b AS distance
@@ -192,6 +200,8 @@ def approximate_statement(ann_number: int) -> sql.Composed:
               AND i.generation_live IS NOT NULL
               AND i.ann_generation IS DISTINCT FROM i.generation_live
               AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s))
+              AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
+                          AND customer_id = %(customer_id)s)
             ORDER BY distance LIMIT %(limit)s
         )
         SELECT index_id, generation, ordinal, (-min(distance))::float8 AS dense
@@ -234,6 +244,7 @@ async def scored(
 def _asked(
     *,
     customer_id: CustomerId,
+    rag_id: RagId,
     profile_id: ProfileId,
     vector: Vector,
     limit: int,
@@ -241,6 +252,7 @@ def _asked(
 ) -> dict[str, object]:
     return {
         "customer_id": customer_id,
+        "rag_id": rag_id,
         "profile_id": profile_id,
         "vector": HalfVector(vector),
         "limit": limit,

@@ -37,7 +37,7 @@ CHANGED_BY_THE_API = {
     "rags",
     "sources",
 }
-READ_BY_THE_API = {"customers", "documents", "chunks"}
+READ_BY_THE_API = {"customers", "documents", "chunks", "ann_tables"}
 LIMITS = Limits(
     text_wait_s=0.2,
     customer_requests_per_s=10_000.0,
