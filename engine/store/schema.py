@@ -13,7 +13,7 @@ import psycopg
 
 from engine.store.database import translated
 
-VERSION = 3
+VERSION = 4
 LOCK = 7_261_043_001  # an arbitrary key that only this program uses
 ENGINE = Path(__file__).parent.parent
 MIGRATIONS = Path(__file__).parent / "migrations"
