@@ -17,12 +17,14 @@ from engine.config import Settings
 from engine.embedding import AsyncEmbedder, Models
 from engine.errors import Superseded
 from engine.models import Document, Passage, Stage
-from engine.store import Database, chunks, documents, indexes, ragindexes, rags
+from engine.store import Database, chunks, documents, indexes, ragindexes, rags, segments
 from engine.store.claims import ClaimedIndex
 from engine.store.rags import Profile
+from engine.store.segments import NewSegment
 from workers.chunk import chunk
 from workers.failpoint import Failpoint
 from workers.stages import Stages
+from workers.words import words
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +73,10 @@ class Builder:
         await self._fill(
             _Work(claim=claim, passages=passages, first=first, model=model, stages=stages)
         )
+        made = await self._words(claim, document=document, passages=passages)
         async with self._database.transaction() as tx:
             await indexes.finish(tx, claim=claim, chunk_count=len(passages))
+            await segments.add(tx, claim=claim, made=made)
             self._failpoint.hit("finishing")
         self._failpoint.hit("finish")
         seconds = {f"{stage}_s": round(spent, 3) for stage, spent in stages.seconds.items()}
@@ -127,6 +131,18 @@ class Builder:
                 tx, claim=claim, stage=Stage.EMBED, done=first, total=len(passages)
             )
         return first
+
+    async def _words(
+        self, claim: ClaimedIndex, *, document: Document, passages: Sequence[Passage]
+    ) -> list[NewSegment]:
+        """Of all passages, those of earlier attempts as well: it takes less than reading them."""
+        async with self._database.transaction() as tx:
+            usual_length = await segments.usual_length(tx, claim=claim)
+        if usual_length is None:
+            return []
+        return await asyncio.to_thread(
+            words, document, passages=passages, usual_length=usual_length
+        )
 
     async def _fill(self, work: "_Work") -> None:
         # Not a batch ahead: a crash would cost two. The model has other sources to go on with.

@@ -13,7 +13,7 @@ from engine.config import Limits
 from engine.errors import StorageUnavailable, Unavailable, WorkerKilled
 from engine.jobs import Bell
 from engine.models import Failure
-from engine.store import Database, Tx, blobs, claims, idempotency, purge, workers
+from engine.store import Database, Tx, blobs, claims, idempotency, merging, purge, workers
 from engine.store.blobs import Blob
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ BATCH_ROWS = 2_000
 BATCH_BLOBS = 100
 DELETE_TIMEOUT_S = 5.0
 TIDY_S = 30.0  # unused files and blobs are found by looking at all of them: not in every round
+REPLACED_S = 90.0  # longer than any query reads a segment that was replaced meanwhile
 SILENT_LEASES = 10  # a worker that has not been heard of for so many leases is forgotten
 
 Step = Callable[[Tx], Awaitable[int]]
@@ -101,6 +102,8 @@ class Sweep:
             lambda tx: purge.delete_retired_documents(tx, limit=rows),
             lambda tx: purge.delete_chunks_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rows_of_deleted_sources(tx, limit=rows),
+            lambda tx: merging.retire_of_deleted_rags(tx, limit=rows),
+            lambda tx: merging.remove_replaced(tx, age_s=REPLACED_S, limit=rows),
             lambda tx: purge.delete_rags(tx, limit=rows),
             lambda tx: workers.forget_silent(tx, silent_s=silent_s),
         )

@@ -1,4 +1,4 @@
-"""ANN tables: whatever is in them, dead or alive or not yet, an answer is full, right and of now."""
+"""ANN tables: whatever is in them, dead, alive or not yet, an answer is full, right and of now."""
 
 import asyncio
 
@@ -219,17 +219,18 @@ async def test_another_customer_sees_no_entry_of_a_table(large: Large, store: St
 async def test_who_asks_a_table_that_was_just_dropped_is_told_to_ask_again(large: Large):
     large.source(grouped(100))
     await large.keep()
-    with pytest.raises(Superseded):
-        async with large.store.api.transaction(customer_id=large.customer_id) as tx:
-            await near.approximate(
-                tx,
-                customer_id=large.customer_id,
-                rag_id=large.rag_id,
-                profile_id=ProfileId(large.profile_id),
-                ann_number=999_999,
-                vector=grouped(1)[0],
-                limit=5,
-            )
+    async with large.store.api.transaction(customer_id=large.customer_id) as tx:
+        asked = near.approximate(
+            tx,
+            customer_id=large.customer_id,
+            rag_id=large.rag_id,
+            profile_id=ProfileId(large.profile_id),
+            ann_number=999_999,
+            vector=grouped(1)[0],
+            limit=5,
+        )
+        with pytest.raises(Superseded):
+            await asked
 
 
 async def test_a_table_that_is_being_asked_is_dropped_later(large: Large):
@@ -262,13 +263,16 @@ async def test_a_build_that_dies_at_any_step_leaves_nothing_and_keeps_nothing(
                 " WHERE datname = current_database() AND application_name = 'ann'"
             )
 
-    with pytest.raises(DatabaseUnavailable):
+    async def built() -> None:
         async with large.store.worker.owned() as owner:
             await owner.run("SET application_name TO 'ann'")
             assert await ann.sole(owner)
             await ann.build(
                 owner, size=size, dimensions=16, memory_bytes=2**26, processes=1, passed=passed
             )
+
+    with pytest.raises(DatabaseUnavailable):
+        await built()
     assert large.filler.ann_tables() == []
     assert len(await large.ask(grouped(1)[0], limit=50)) == 50
     async with large.store.worker.owned() as owner:
