@@ -56,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     url_characters_max: int = 2_048
     query_characters_max: int = 4_096
     top_k_max: int = 100
-    exact_chunks_max: int = 20_000
+    exact_chunks_max: int = 10_000
     ann_s: float = 10.0
     ann_memory_bytes: int = 512 * MIB
     ann_processes: int = 1

@@ -19,11 +19,8 @@ def passages_of(texts: Sequence[str]) -> list[Passage]:
     ]
 
 
-async def write(
-    store: Store, claim: ClaimedIndex, texts: Sequence[str], *, language: str | None = "en"
-) -> None:
-    """Make a generation with these passages live."""
-    document = Document(
+def document_of(texts: Sequence[str], *, language: str | None = "en") -> Document:
+    return Document(
         title="",
         text="\n".join(texts),
         blocks=(),
@@ -31,6 +28,13 @@ async def write(
         coverage=Coverage(characters=0),
         language=language,
     )
+
+
+async def write(
+    store: Store, claim: ClaimedIndex, texts: Sequence[str], *, language: str | None = "en"
+) -> None:
+    """Make a generation with these passages live."""
+    document = document_of(texts, language=language)
     made = words(document, passages=passages_of(texts), usual_length=USUAL_LENGTH)
     async with store.worker.transaction() as tx:
         await indexes.finish(tx, claim=claim, chunk_count=len(texts))
