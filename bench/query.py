@@ -1,7 +1,8 @@
 """Queries through the API, question embedded included: latency, recall against a scan, and rate.
 
-Among ever more passages, alone and as a hundredth of a shared table, idle and beside two
-workers that ingest. What the passages are made of stands in `filling`. `query:1000000` goes on to a million.
+Among ever more passages, alone and as a hundredth of a shared table, idle and beside two workers
+that ingest. What the passages are made of stands in `filling`. `query:1000000` goes on to a
+million.
 """
 
 import statistics

@@ -58,18 +58,21 @@ async def beside(
     tx: Tx, *, customer_id: CustomerId, keys: Sequence[tuple[IndexId, int, int]]
 ) -> list[Beside]:
     """The chunks before and after each of these, where there are any."""
+    next_to = {
+        (index_id, generation, ordinal + step)
+        for index_id, generation, ordinal in keys
+        for step in (-1, 1)
+    }
     return await tx.all(
         Beside,
         """
-        SELECT DISTINCT c.index_id, c.ordinal, c.text, c.start_offset AS start,
-               c.end_offset AS "end"
+        SELECT c.index_id, c.ordinal, c.text, c.start_offset AS start, c.end_offset AS "end"
         FROM unnest(%(index_ids)s::uuid[], %(generations)s::int[], %(ordinals)s::int[])
              AS k (index_id, generation, ordinal)
-        JOIN chunks c ON c.index_id = k.index_id AND c.generation = k.generation
-                     AND c.ordinal IN (k.ordinal - 1, k.ordinal + 1)
+        JOIN chunks c USING (index_id, generation, ordinal)
         WHERE c.customer_id = %(customer_id)s
         """,
-        _keyed(customer_id, keys=keys),
+        _keyed(customer_id, keys=list(next_to)),
     )
 
 

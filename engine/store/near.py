@@ -21,10 +21,10 @@ from engine.store.vectors import comparable
 from engine.store.vectortypes import know_vectors
 
 # How many entries the graph's search keeps in view, and where it stops when few of them count. What
-# it costs and what it finds: docs/decisions/0009-two-statements.md
+# it costs and what it finds: docs/decisions/0012-two-statements.md
 IN_VIEW = 200
 IN_VIEW_MAX = 1_000
-WALKED_MAX = 20_000
+WALKED_MAX = 5_000
 
 Vector = NDArray[np.float32]
 
@@ -154,7 +154,9 @@ async def approximate(
         SELECT set_config('hnsw.ef_search', %(in_view)s, true),
                set_config('hnsw.max_scan_tuples', %(walked)s, true),
                set_config('hnsw.iterative_scan', 'relaxed_order', true),
-               set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
+               set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+               set_config('enable_hashjoin', 'off', true),
+               set_config('enable_mergejoin', 'off', true)
         """,
         {"in_view": str(min(max(IN_VIEW, limit), IN_VIEW_MAX)), "walked": str(WALKED_MAX)},
     )

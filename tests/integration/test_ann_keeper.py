@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -37,20 +38,26 @@ asyncio.run(main(*sys.argv[1:]))
 PLACES = ("created", "filled", "indexed", "announced", "built", "deleted", "entering", "entered")
 
 
-def keep(url: str, *, place: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", KEEP, url, place], cwd=REPOSITORY)
+@contextmanager
+def keep(url: str, *, place: str) -> "Iterator[subprocess.Popen[bytes]]":
+    child = subprocess.Popen([sys.executable, "-c", KEEP, url, place], cwd=REPOSITORY)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
 
 async def test_a_keeper_killed_at_any_step_loses_nothing_and_leaves_nothing(large: Large):
     """One life with a death at every step, because a process takes a second to start."""
     questions = grouped(5, seed=99)
-    for number in range(10):
+    for number in range(20):
         large.source(grouped(10, seed=number))
     for turn, place in enumerate(PLACES):
         if turn >= PLACES.index("deleted"):
             large.filler.refresh(large.source(grouped(5, seed=50)), grouped(10, seed=60 + turn))
-        child = keep(large.store.url, place=f"ann_{place}")
-        assert await asyncio.to_thread(child.wait, 30) == -signal.SIGKILL
+        with keep(large.store.url, place=f"ann_{place}") as child:
+            assert await asyncio.to_thread(child.wait, 30) == -signal.SIGKILL, place
         await full_and_right(large, questions)
     async with asyncio.timeout(10):
         while await large.keep():
@@ -59,7 +66,7 @@ async def test_a_keeper_killed_at_any_step_loses_nothing_and_leaves_nothing(larg
     await large.keep()
     number = await large.number()
     assert large.filler.ann_tables() == [f"ann_{number}"]
-    assert large.filler.count(f"ann_{number}") == 100 + 10 * 3
+    assert large.filler.count(f"ann_{number}") == 200 + 10 * 3
 
 
 async def full_and_right(large: Large, questions: Sequence) -> None:
@@ -72,13 +79,11 @@ async def full_and_right(large: Large, questions: Sequence) -> None:
 async def test_a_build_ends_soon_after_its_process(large: Large):
     """Else a graph of millions would be built for nobody, with the lock held."""
     large.source(grouped(20_000, dimensions=64))
-    child = keep(large.store.url, place="")
     building = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%%USING hnsw%%'" + (
         " AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()"
     )
-    await until(large, building, found=True)
-    child.kill()
-    await asyncio.to_thread(child.wait, 10)
+    with keep(large.store.url, place=""):
+        await until(large, building, found=True)
     began = time.monotonic()
     await until(large, building, found=False)
     assert time.monotonic() - began < 8

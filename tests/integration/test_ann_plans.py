@@ -79,9 +79,9 @@ async def test_the_graph_is_walked_and_beside_it_only_what_waits_is_scanned(
             with explained(tx, monkeypatch) as plans:
                 assert len(await asked(crowded, tx, number=number, source_ids=source_ids)) == 20
             (plan,) = plans
-            assert f"Index Scan using ann_{number}_graph" in plan
-            assert "indexes_without_entries" in plan
-            assert "Seq Scan" not in plan
+            assert f"Index Scan using ann_{number}_graph" in plan, plan
+            assert source_ids or "indexes_without_entries" in plan, plan
+            assert "Seq Scan" not in plan, plan
 
 
 async def sources(large: Large) -> list[dict[str, object]]:
@@ -97,8 +97,8 @@ async def test_a_scan_reads_its_own_profile_only(crowded: Large, monkeypatch):
     async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
         with explained(tx, monkeypatch) as plans:
             assert len(await asked(crowded, tx, number=None)) == 20
-    assert "using chunks_pkey" in plans[0]
-    assert "Seq Scan on chunks" not in plans[0]
+    assert "chunks_pkey" in plans[0], plans[0]
+    assert "Seq Scan on chunks" not in plans[0], plans[0]
 
 
 async def test_chosen_chunks_are_read_by_their_keys(crowded: Large, monkeypatch):
@@ -111,13 +111,14 @@ async def test_chosen_chunks_are_read_by_their_keys(crowded: Large, monkeypatch)
             assert len(await near.scored(tx, vector=grouped(1)[0], **given)) == 10
     assert len(plans) == 3
     for plan in plans:
-        assert "chunks_pkey" in plan
-        assert "Seq Scan on chunks" not in plan
+        assert "chunks_pkey" in plan, plan
+        assert "Seq Scan on chunks" not in plan, plan
 
 
 async def test_the_keeper_steps_from_generation_to_generation(crowded: Large, monkeypatch):
     async with crowded.store.worker.transaction() as tx:
-        (table,) = await ann.tables(tx)
+        number = await crowded.number()
+        (table,) = [each for each in await ann.tables(tx) if each.number == number]
         await plans_of_the_keeper(tx, table=table, monkeypatch=monkeypatch)
 
 
@@ -128,7 +129,7 @@ async def plans_of_the_keeper(tx: Tx, *, table: AnnTable, monkeypatch) -> None:
         assert await ann.waiting_chunks(tx, table=table) == 10 * PER_SOURCE
     walk, waiting, waiting_chunks = plans
     # Two generations are no more than two steps on, however many entries they have.
-    assert f"ann_{table.number}_by_key" in walk
-    assert "Seq Scan on ann" not in walk
+    assert f"ann_{table.number}_by_key" in walk, walk
+    assert "Seq Scan on ann" not in walk, walk
     for plan in (waiting, waiting_chunks):
-        assert "indexes_without_entries" in plan
+        assert "indexes_without_entries" in plan, plan
