@@ -340,7 +340,7 @@ CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.vectors.search
 CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
--- store.near.nearest, store.ann: what answers and has no ANN entries yet
+-- store.near.approximate, store.annentries: what answers and has no ANN entries yet
 CREATE INDEX IF NOT EXISTS indexes_without_entries ON indexes (profile_id)
     WHERE generation_live IS NOT NULL AND ann_generation IS DISTINCT FROM generation_live;
 -- store.ragindexes.used_bytes: read from this index alone, however many there are

@@ -38,18 +38,31 @@ class Chosen(Noun, frozen=True, kw_only=True):
 
 
 async def chosen_of(
-    tx: Tx, *, customer_id: CustomerId, ranked: Sequence[Ranked], top_k: int
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    ranked: Sequence[Ranked],
+    top_k: int,
+    may_repeat: bool = False,
 ) -> list[Chosen]:
-    """The first `top_k` that say different things; fewer where `ranked` has no more of them."""
+    """The first `top_k` that say different things. Where `ranked` has no more of them: fewer, or
+    the best repetitions among them if they `may_repeat`."""
     read: list[Chosen] = []
     chosen: list[Chosen] = []
-    step = top_k + max(SPARE_MIN, top_k // 4)
-    for first in range(0, len(ranked), step):
-        read += await _read(tx, customer_id=customer_id, ranked=ranked[first : first + step])
+    first, end = 0, top_k + max(SPARE_MIN, top_k // 4)
+    while len(chosen) < top_k and first < len(ranked):
+        read += await _read(tx, customer_id=customer_id, ranked=ranked[first:end])
         chosen = list(islice(folded(read), top_k))
-        if len(chosen) == top_k:
-            break
-    return chosen
+        first, end = end, 2 * end
+    return _repeated(read, chosen=chosen, top_k=top_k) if may_repeat else chosen
+
+
+def _repeated(read: list[Chosen], *, chosen: list[Chosen], top_k: int) -> list[Chosen]:
+    """`chosen`, filled up to `top_k`, in the order of `read`."""
+    kept = {each.ranked.key for each in chosen}
+    others = [each for each in read if each.ranked.key not in kept]
+    kept |= {each.ranked.key for each in others[: top_k - len(chosen)]}
+    return [each for each in read if each.ranked.key in kept]
 
 
 async def _read(tx: Tx, *, customer_id: CustomerId, ranked: Sequence[Ranked]) -> list[Chosen]:

@@ -31,9 +31,9 @@ RANK_MAX = 1_000
 
 
 # Hits of one source that say the same are folded into one. Where that leaves too few, so many times
-# more candidates are looked at, and again, up to a whole large RAG's worth.
-WIDER = 8
-CANDIDATES_MAX = 50_000
+# more candidates are looked at, and again; where these do not suffice, repetitions fill the list.
+WIDER = 5
+CANDIDATES_MAX = 2_500
 TRIES = 3  # when the model changed, or the ANN table was rebuilt, while a question was under way
 REMEMBERED_MAX = 10_000
 
@@ -123,7 +123,7 @@ class Search:
             embedder = await self._models.open(model)
             return _Embedded(model=model, vector=await embedder.embed_query(wanted.text))
         except ModelUnavailable:
-            del self._models_of[key]
+            self._models_of.pop(key, None)
             raise
 
     async def _answered(self, wanted: _Wanted, *, embedded: _Embedded | None) -> tuple[Hit, ...]:
@@ -153,11 +153,15 @@ class Search:
                 tx, question=question, limit=limit, exact_chunks_max=self._limits.exact_chunks_max
             )
             good = [each for each in found.ranked if each.score >= wanted.min_score]
+            complete = found.complete or len(good) < len(found.ranked)
             chosen = await chosen_of(
-                tx, customer_id=wanted.customer_id, ranked=good, top_k=wanted.top_k
+                tx,
+                customer_id=wanted.customer_id,
+                ranked=good,
+                top_k=wanted.top_k,
+                may_repeat=limit >= CANDIDATES_MAX and not complete,
             )
-            no_more = found.complete or len(good) < len(found.ranked) or limit >= CANDIDATES_MAX
-            if len(chosen) == wanted.top_k or no_more:
+            if len(chosen) == wanted.top_k or complete or limit >= CANDIDATES_MAX:
                 break
             limit = min(limit * WIDER, CANDIDATES_MAX)
         beside: Beside = {}

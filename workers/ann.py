@@ -13,8 +13,9 @@ import time
 from engine.config import Limits
 from engine.errors import Unavailable
 from engine.models import ProfileId
-from engine.store import Database, Tx, ann, purge
-from engine.store.ann import AnnTable, MixedDimensions, Size, Waiting
+from engine.store import Database, Tx, ann, annentries, purge
+from engine.store.ann import AnnTable, MixedDimensions, Size
+from engine.store.annentries import Waiting
 from workers.failpoint import Failpoint
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class AnnKeeper:
         if table is None:
             return size.chunk_count > self._limits.exact_chunks_max
         async with self._database.transaction() as tx:
-            waiting = await ann.waiting_chunks(tx, table=table)
+            waiting = await annentries.waiting_chunks(tx, table=table)
         return (
             table.dead_entries > DEAD_SHARE_MAX * table.entries
             or waiting > WAITING_SHARE_MAX * table.entries
@@ -139,19 +140,19 @@ class AnnKeeper:
 
     async def _mark(self, table: AnnTable) -> bool:
         async with self._database.transaction() as tx:
-            return await ann.mark(tx, table=table, limit=MARK_INDEXES) > 0
+            return await annentries.mark(tx, table=table, limit=MARK_INDEXES) > 0
 
     async def _catch_up(self, table: AnnTable) -> bool:
         """One batch out and one in."""
         async with self._database.transaction() as tx:
-            deleted = await ann.delete_dead(tx, table=table, limit=DELETE_ENTRIES)
+            deleted = await annentries.delete_dead(tx, table=table, limit=DELETE_ENTRIES)
         self._failpoint.hit("ann_deleted")
         async with self._database.transaction() as tx:
-            waiting = await ann.waiting(tx, table=table, limit=WAITING_MAX)
+            waiting = await annentries.waiting(tx, table=table, limit=WAITING_MAX)
         if not waiting:
             return deleted > 0
         async with self._database.transaction() as tx:
-            entered = await ann.enter(tx, table=table, waiting=_batch(waiting))
+            entered = await annentries.enter(tx, table=table, waiting=_batch(waiting))
             self._failpoint.hit("ann_entering")
         self._failpoint.hit("ann_entered")
         return entered > 0 or deleted > 0

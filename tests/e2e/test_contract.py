@@ -385,6 +385,47 @@ def test_a_query_can_be_kept_to_some_sources(caller, ready):
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_a_query_says_which_side_its_scores_come_from(caller, ready, mode):
+    body = {"query": "How do I stop the gas?", "mode": mode}
+    found = caller.ok("POST", f"/rags/{ready['id']}/query", json=body)["results"]
+    assert all(matches(shapes.HIT, hit) for hit in found)
+    said = {frozenset(hit["scores"]) for hit in found}
+    both = {frozenset({"dense"}), frozenset({"dense", "lexical"})}
+    assert said <= {"hybrid": both, "dense": {frozenset({"dense"})}}.get(
+        mode, {frozenset({"lexical"})}
+    )
+    assert "red knob" in found[0]["text"]
+
+
+def test_a_query_leaves_out_what_scores_too_little(caller, ready):
+    body = {"query": "How do I stop the gas?"}
+    path = f"/rags/{ready['id']}/query"
+    every = caller.ok("POST", path, json=body)["results"]
+    some = caller.ok("POST", path, json={**body, "min_score": 0.9})["results"]
+    assert 0 < len(some) < len(every)
+    assert some == [hit for hit in every if hit["score"] >= 0.9]
+
+
+def test_neighbours_are_the_passages_before_and_after_in_the_text(caller, ready):
+    body = {"query": "How do I stop the gas?", "with_neighbours": True, "source_ids": []}
+    oven = ready["sources"][0]["id"]
+    body["source_ids"] = [oven]
+    found = caller.ok("POST", f"/rags/{ready['id']}/query", json=body)["results"]
+    text = caller.get(f"/rags/{ready['id']}/sources/{oven}/text").text
+    chunks = caller.ok("GET", f"/rags/{ready['id']}/sources/{oven}/chunks")["result"]
+    order = [chunk["start"] for chunk in chunks]
+    assert len(found) > 1
+    for hit in found:
+        assert matches(shapes.HIT, hit)
+        place = order.index(hit["start"])
+        assert ("before" in hit, "after" in hit) == (place > 0, place < len(order) - 1)
+        for side, step in (("before", -1), ("after", 1)):
+            if beside := hit.get(side):
+                assert beside["start"] == order[place + step]
+                assert text[beside["start"] : beside["end"]] == beside["text"]
+
+
 # Who calls
 
 

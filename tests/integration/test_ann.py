@@ -11,7 +11,7 @@ from fix_store import Store
 
 from engine.errors import DatabaseUnavailable, Superseded
 from engine.models import ProfileId
-from engine.store import ann, near
+from engine.store import ann, annentries, near
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +157,7 @@ async def test_what_is_ingested_later_is_entered_without_building_anew(large: La
     assert large.filler.count(f"ann_{first}") == 450
     async with large.store.worker.transaction() as tx:
         (table,) = await ann.tables(tx)
-        assert (table.entries, await ann.waiting(tx, table=table, limit=9)) == (450, [])
+        assert (table.entries, await annentries.waiting(tx, table=table, limit=9)) == (450, [])
 
 
 async def test_an_index_that_a_worker_holds_delays_nobody_and_is_found_once(large: Large):

@@ -9,7 +9,7 @@ from fix_large import Large
 from psycopg import AsyncConnection
 
 from engine.models import SourceId
-from engine.store import ann, hits, near
+from engine.store import ann, annentries, hits, near
 from engine.store.ann import AnnTable
 from engine.store.database import Tx
 
@@ -124,9 +124,9 @@ async def test_the_keeper_steps_from_generation_to_generation(crowded: Large, mo
 
 async def plans_of_the_keeper(tx: Tx, *, table: AnnTable, monkeypatch) -> None:
     with explained(tx, monkeypatch) as plans:
-        assert await ann.delete_dead(tx, table=table, limit=1_000) == 0
-        assert len(await ann.waiting(tx, table=table, limit=100)) == 10
-        assert await ann.waiting_chunks(tx, table=table) == 10 * PER_SOURCE
+        assert await annentries.delete_dead(tx, table=table, limit=1_000) == 0
+        assert len(await annentries.waiting(tx, table=table, limit=100)) == 10
+        assert await annentries.waiting_chunks(tx, table=table) == 10 * PER_SOURCE
     walk, waiting, waiting_chunks = plans
     # Two generations are no more than two steps on, however many entries they have.
     assert f"ann_{table.number}_by_key" in walk, walk

@@ -13,6 +13,7 @@ from fix_large import Large
 from fix_store import Store
 from fix_words import USUAL_LENGTH, document_of
 
+from engine import search as search_module
 from engine.config import Limits, Settings
 from engine.embedding import Models, Registry
 from engine.errors import InvalidRequest, RagNotFound, RagNotReady
@@ -183,6 +184,17 @@ async def test_what_a_source_says_again_and_again_takes_one_place_and_others_mov
     for mode in (Mode.DENSE, Mode.HYBRID):
         hits = await desk.ask("How does the lid come off?", top_k=3, mode=mode)
         assert len({(hit.source_id, hit.text) for hit in hits}) == 3
+
+
+async def test_where_nearly_all_is_repetition_the_best_of_it_fills_the_list(
+    desk: Desk, monkeypatch
+):
+    """Nobody can make the engine read all of a RAG for a handful of hits."""
+    monkeypatch.setattr(search_module, "CANDIDATES_MAX", 150)
+    await desk.source(["The lid comes off."] * 300 + ["Vinegar removes scale."])
+    hits = await desk.ask("How does the lid come off?", top_k=4, mode=Mode.DENSE)
+    assert [hit.text for hit in hits] == ["The lid comes off."] * 4
+    assert len({hit.chunk_id for hit in hits}) == 4
 
 
 async def test_passages_that_overlap_by_nearly_all_are_one_hit(desk: Desk):

@@ -50,7 +50,7 @@ LIMITS = Limits(
 
 
 ENTERED = """
-    SELECT WHERE NOT EXISTS (
+    SELECT true WHERE NOT EXISTS (
         SELECT FROM rags r LEFT JOIN ann_tables a ON a.profile_id = r.profile_live
         WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL AND a.number IS NULL
     ) AND NOT EXISTS (
