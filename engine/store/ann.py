@@ -69,9 +69,14 @@ async def sizes(tx: Tx, *, chunks_min: int) -> list[Size]:
     return await tx.all(
         Size,
         """
+        WITH large AS MATERIALIZED (
+            SELECT profile_id FROM indexes WHERE generation_live IS NOT NULL
+            GROUP BY profile_id HAVING sum(chunk_count) >= %(chunks_min)s
+        )
         SELECT p.id AS profile_id, p.customer_id, sum(i.chunk_count)::bigint AS chunk_count
-        FROM rags r
-        JOIN profiles p ON p.rag_id = r.id AND p.public_model IS NULL
+        FROM large
+        JOIN profiles p ON p.id = large.profile_id AND p.public_model IS NULL
+        JOIN rags r ON r.id = p.rag_id
         JOIN indexes i ON i.profile_id = p.id AND i.generation_live IS NOT NULL
         JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
         WHERE r.deleted_at IS NULL
