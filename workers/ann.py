@@ -135,7 +135,9 @@ class AnnKeeper:
         )
         taken_s = round(time.monotonic() - began, 3)
         profile = str(size.profile_id)
-        log.info("ann table built", extra={"profile": profile, "entries": entries, "s": taken_s})
+        log.info(
+            "ann table built", extra={"profile": profile, "entries": entries, "built_s": taken_s}
+        )
         return True
 
     async def _mark(self, table: AnnTable) -> bool:
