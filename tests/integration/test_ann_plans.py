@@ -123,6 +123,7 @@ async def test_the_keeper_steps_from_generation_to_generation(crowded: Large, mo
 
 
 async def plans_of_the_keeper(tx: Tx, *, table: AnnTable, monkeypatch) -> None:
+    await tx.run("SET LOCAL enable_seqscan TO off")  # which so few indexes would be worth
     with explained(tx, monkeypatch) as plans:
         assert await annentries.delete_dead(tx, table=table, limit=1_000) == 0
         assert len(await annentries.waiting(tx, table=table, limit=100)) == 10
