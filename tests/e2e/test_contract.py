@@ -407,15 +407,17 @@ def test_a_query_leaves_out_what_scores_too_little(caller, ready):
     assert some == [hit for hit in every if hit["score"] >= 0.9]
 
 
-def test_neighbours_are_the_passages_before_and_after_in_the_text(caller, ready):
-    body = {"query": "How do I stop the gas?", "with_neighbours": True, "source_ids": []}
-    oven = ready["sources"][0]["id"]
-    body["source_ids"] = [oven]
-    found = caller.ok("POST", f"/rags/{ready['id']}/query", json=body)["results"]
-    text = caller.get(f"/rags/{ready['id']}/sources/{oven}/text").text
-    chunks = caller.ok("GET", f"/rags/{ready['id']}/sources/{oven}/chunks")["result"]
-    order = [chunk["start"] for chunk in chunks]
-    assert len(found) > 1
+def test_neighbours_are_the_passages_before_and_after_in_the_text(caller):
+    text = "\n\n".join(f"Lamp {n}. " + f"The {n}th lamp was mended. " * 12 for n in range(6))
+    files = [("files", ("long.txt", text.encode(), "text/plain"))]
+    rag = caller.ok("POST", "/rags", data={"name": "Lamps", "chunk_tokens": "64"}, files=files)
+    (source,) = caller.until_done(rag["id"])["sources"]
+    body = {"query": "Who mended the lamp?", "with_neighbours": True, "top_k": 100}
+    found = caller.ok("POST", f"/rags/{rag['id']}/query", json=body)["results"]
+    path = f"/rags/{rag['id']}/sources/{source['id']}"
+    order = [chunk["start"] for chunk in caller.ok("GET", f"{path}/chunks")["result"]]
+    text = caller.get(f"{path}/text").text
+    assert len(order) >= len(found) > 4
     for hit in found:
         assert matches(shapes.HIT, hit)
         place = order.index(hit["start"])
