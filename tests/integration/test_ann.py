@@ -28,6 +28,8 @@ async def test_a_table_is_built_above_the_limit_only_and_finds_what_a_scan_finds
     for question in grouped(10, seed=2):
         assert await large.ask(question) == await large.scan(question)
     assert await large.keep() == 0
+    unmarked = "SELECT id FROM indexes WHERE ann_generation IS DISTINCT FROM generation_live"
+    assert await large.store.fetch(unmarked) == [], "it would be scanned beside the table"
 
 
 @pytest.mark.parametrize("others", [0, 400, 4_000])
