@@ -22,7 +22,7 @@ from engine.store.vectortypes import know_vectors
 
 # How many entries the graph's search keeps in view, and where it stops when few of them count. What
 # it costs and what it finds: docs/decisions/0012-two-statements.md
-IN_VIEW = 200
+IN_VIEW = 400
 IN_VIEW_MAX = 1_000
 WALKED_MAX = 5_000
 
