@@ -171,6 +171,9 @@ CREATE TABLE IF NOT EXISTS profiles (
     chunk_tokens         integer NOT NULL,
     chunk_overlap_tokens integer NOT NULL,
     created_at           timestamptz NOT NULL DEFAULT now(),
+    -- how many terms a usual chunk has, by which BM25 discounts longer ones: the same for all time,
+    -- because it is part of every stored weight
+    lexical_length       integer NOT NULL GENERATED ALWAYS AS (GREATEST(chunk_tokens * 2 / 3, 1)) STORED,
     filled               boolean NOT NULL DEFAULT false,  -- as profile_next: every text has its index
     retired_at           timestamptz   -- live no more, or given up before: the sweep removes it
 );
@@ -331,6 +334,7 @@ CREATE TABLE IF NOT EXISTS indexes (
     generation_live integer,                     -- the one that answers; NULL: none yet
     chunk_count     integer NOT NULL DEFAULT 0,  -- of the live generation
     retired         boolean NOT NULL DEFAULT false,  -- has chunks of older generations to remove
+    ann_generation  integer,           -- newest one whose chunks are all in its profile's ANN table
     used_bytes      bigint NOT NULL DEFAULT 0,   -- under a public name: counts against the limit;
                                                  -- 0 once it has failed or was deleted
     failure         jsonb,
@@ -349,6 +353,9 @@ CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
 -- store.changes.may_switch, store.changes.fill: what is still to be made, or failed
 CREATE INDEX IF NOT EXISTS indexes_unbuilt ON indexes (profile_id)
     WHERE generation_live IS DISTINCT FROM generation;
+-- store.near.approximate, store.annentries: what answers and has no ANN entries yet
+CREATE INDEX IF NOT EXISTS indexes_without_entries ON indexes (profile_id)
+    WHERE generation_live IS NOT NULL AND ann_generation IS DISTINCT FROM generation_live;
 -- store.ragindexes.used_bytes: read from this index alone, however many there are
 CREATE INDEX IF NOT EXISTS indexes_used ON indexes (customer_id, profile_id)
     INCLUDE (id, used_bytes) WHERE used_bytes > 0;
@@ -382,6 +389,92 @@ ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 -- store.chunks.reusable: an identical string under the same model is not embedded twice
 CREATE INDEX IF NOT EXISTS chunks_by_embedding_key ON chunks (customer_id, embedding_key);
 
+-- A large profile's chunks once more, as entries of an HNSW graph in a table of its own: ann_<number>
+-- (index_id, generation, ordinal, embedding of fixed dimensions). Made and filled in the background
+-- (store.ann), with a policy like those below. This row says that it may be asked.
+CREATE SEQUENCE IF NOT EXISTS ann_numbers;
+CREATE TABLE IF NOT EXISTS ann_tables (
+    profile_id   uuid PRIMARY KEY,     -- no foreign key: the table is dropped after its profile
+    customer_id  uuid NOT NULL,
+    number       bigint NOT NULL CONSTRAINT ann_tables_number UNIQUE,
+    entries      bigint NOT NULL,      -- ever put in
+    dead_entries bigint NOT NULL DEFAULT 0,  -- of these taken out again: the graph still walks them
+    built_at     timestamptz NOT NULL DEFAULT now()
+);
+-- store.purge.count
+CREATE INDEX IF NOT EXISTS ann_tables_by_customer ON ann_tables (customer_id);
+
+
+-- Words ------------------------------------------------------------------------------------------
+--
+-- The inverted index of a RAG's own profile, in segments that never change. A generation brings its
+-- own segment in the transaction that makes it live; the worker's merge loop puts small ones
+-- together and leaves out what is dead.
+
+-- Up to 65,536 chunks, numbered from 0.
+CREATE TABLE IF NOT EXISTS segments (
+    id            bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    customer_id   uuid NOT NULL,
+    profile_id    uuid NOT NULL CONSTRAINT segments_profile REFERENCES profiles (id),
+    -- building    a merge writes it, in several transactions -> live, or removed when the merge died
+    -- live        answers                                    -> replaced (a merge has put its chunks elsewhere)
+    -- replaced    read by queries that began before; removed a little later
+    state         text NOT NULL
+                  CONSTRAINT segments_state CHECK (state IN ('building', 'live', 'replaced')),
+    chunk_count   integer NOT NULL,
+    analysers     text[] NOT NULL,       -- by which its terms were made, and a question is asked
+    changed_at    timestamptz NOT NULL DEFAULT now()
+);
+-- store.postings.ranked
+CREATE INDEX IF NOT EXISTS segments_live ON segments (profile_id, id) WHERE state = 'live';
+-- store.segments.remove
+CREATE INDEX IF NOT EXISTS segments_by_state ON segments (state, changed_at) WHERE state <> 'live';
+CREATE INDEX IF NOT EXISTS segments_by_profile ON segments (profile_id);
+
+-- Which chunks of a generation a segment's numbers stand for. A merge moves a member to another
+-- segment under the same id.
+CREATE TABLE IF NOT EXISTS segment_members (
+    segment_id    bigint NOT NULL CONSTRAINT segment_members_segment REFERENCES segments (id),
+    first_number  integer NOT NULL,      -- of its chunks in the segment
+    chunk_count   integer NOT NULL,
+    first_ordinal integer NOT NULL,      -- of its chunks in the generation
+    id            bigint NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+    customer_id   uuid NOT NULL,
+    profile_id    uuid NOT NULL,
+    index_id      uuid NOT NULL,
+    generation    integer NOT NULL,
+    analyser      text NOT NULL,
+    PRIMARY KEY (segment_id, first_number)
+);
+-- store.segments.bury, store.postings.ranked for some sources
+CREATE INDEX IF NOT EXISTS segment_members_by_index ON segment_members (index_id);
+-- store.postings.ranked: where the dead lie
+CREATE INDEX IF NOT EXISTS segment_members_by_id ON segment_members (id);
+
+-- Members whose source was deleted, or that a newer generation has taken the place of: from that
+-- very transaction on they count neither as hits nor in the frequencies of terms.
+CREATE TABLE IF NOT EXISTS dead_members (
+    member_id     bigint PRIMARY KEY,
+    customer_id   uuid NOT NULL,
+    profile_id    uuid NOT NULL,
+    died_at       timestamptz NOT NULL DEFAULT now()
+);
+-- store.postings.ranked
+CREATE INDEX IF NOT EXISTS dead_members_by_profile ON dead_members (profile_id, member_id);
+
+-- Pages of a segment: neighbouring terms (64 bits of a hash each) with numbers and weights of their
+-- chunks, as engine.inverted lays them out. EXTERNAL, because numbers do not compress and large
+-- pages are read whole.
+CREATE TABLE IF NOT EXISTS postings (
+    segment_id    bigint NOT NULL CONSTRAINT postings_segment REFERENCES segments (id),
+    first_term    bigint NOT NULL,
+    last_term     bigint NOT NULL,
+    customer_id   uuid NOT NULL,
+    content       bytea NOT NULL,
+    PRIMARY KEY (segment_id, first_term) INCLUDE (last_term)
+);
+ALTER TABLE postings ALTER COLUMN content SET STORAGE EXTERNAL;
+
 
 -- Workers ----------------------------------------------------------------------------------------
 
@@ -408,7 +501,8 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['customers', 'accesskeys', 'idempotency_keys', 'blobs', 'files',
                                 'rags', 'profiles', 'folders', 'sources', 'documents', 'indexes',
-                                'chunks'] LOOP
+                                'chunks', 'ann_tables', 'segments', 'segment_members',
+                                'dead_members', 'postings'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('DROP POLICY IF EXISTS own_rows ON %I', name);
@@ -438,12 +532,15 @@ CREATE POLICY presented_key ON accesskeys FOR SELECT TO rag_api
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON accesskeys, idempotency_keys, blobs, files, rags, profiles,
     folders, sources, indexes TO rag_api;
-GRANT SELECT ON schema_versions, signing_keys, customers, documents, chunks TO rag_api;
+GRANT SELECT ON schema_versions, signing_keys, customers, documents, chunks, ann_tables, segments,
+    segment_members, postings TO rag_api;
+GRANT SELECT, INSERT ON dead_members TO rag_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rag_operator;
 -- A worker opens what strangers send. It makes no customer and no key, reads no hash of one and
 -- nothing that links are signed with; of what closed customers leave it removes everything.
 GRANT SELECT, INSERT, UPDATE, DELETE ON blobs, files, rags, profiles, folders, sources, documents,
-    indexes, chunks, workers TO rag_worker;
+    indexes, chunks, ann_tables, segments, segment_members, dead_members, postings, workers
+    TO rag_worker;
 GRANT SELECT ON schema_versions TO rag_worker;
 GRANT SELECT, DELETE ON customers TO rag_worker;
 GRANT SELECT (customer_id), DELETE ON accesskeys TO rag_worker;

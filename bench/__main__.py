@@ -21,6 +21,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 def main(names: list[str]) -> int:
     known = BENCHES | {f"ingest:{name}": partial(_part, name) for name in ingest.PARTS}
+    known |= {"query:1000000": partial(query.run, (*query.SIZES, 1_000_000))}
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no such bench: {', '.join(unknown)}; there are: {', '.join(known)}")

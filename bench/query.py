@@ -1,41 +1,186 @@
-"""Latency of a query through the API, its embedding included, among ever more passages."""
+"""Queries through the API, question embedded included: latency, recall against a scan, and rate.
+
+Among ever more passages, alone and as a hundredth of a shared table, idle and beside two workers
+that ingest. What the passages are made of stands in `filling`. `query:1000000` goes on to a
+million.
+"""
 
 import statistics
-import tempfile
-from collections.abc import Iterator
-from functools import partial
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psycopg
 
 from bench.api import p95, timed
-from bench.ingest import page_text, written
+from bench.corpora import corpus
+from bench.filling import Real, fill, real_of
+from bench.ingest import page_text
 from bench.report import Table, show
 from bench.rig import Rig, rig
+from engine.config import Settings
+from engine.embedding import Registry, open_embedder
 
 SIZES = (1_000, 10_000, 100_000)
-QUERIES = 200
+SHARE = 100  # the small RAG has a hundredth of the table
+FILES = 60
+QUERIES, JUDGED = 200, 100
+CALLERS, RATE_S = 4, 8.0
+WORDS = 9  # of a question, as they stand in a passage
+WAIT_S = 3_600.0
 
 
-def run() -> None:
+def run(sizes: Sequence[int] = SIZES) -> None:
     figures: dict[str, float] = {}
     rows = []
-    with tempfile.TemporaryDirectory() as folder, rig() as engine:
-        paths = written(Path(folder), texts=[page_text(number) for number in range(50)])
+    with rig(workers=2) as engine:
+        paths = corpus("html", files_max=FILES).paths
         rag_id, _ = engine.ingest(engine.upload(paths))
-        held = engine.passages(rag_id)
-        for size in SIZES:
-            engine.fill(rag_id, passages=size - held)
-            held = size
-            ask = partial(_ask, engine, rag_id, count())
-            ask()
-            taken_ms = timed(ask, times=QUERIES)
-            median, high = statistics.median(taken_ms), p95(taken_ms)
-            figures |= {f"p50_ms_{size}": round(median, 1), f"p95_ms_{size}": round(high, 1)}
-            rows.append((str(size), f"{median:.1f}", f"{high:.1f}"))
-    head = ("passages", "p50 ms", "p95 ms")
+        with psycopg.connect(engine.admin_url) as connection:
+            real = real_of(connection, rag_id)
+        asking = Asking(engine, real)
+        held = len(real.texts)
+        for size in sizes:
+            if size > held:
+                fill(engine.admin_url, engine.settings.database_url, rag_id, real=real,
+                     passages=size - held)  # fmt: skip
+                held = size
+            figures |= {f"ann_s_{size}": asking.until_entered(rag_id)}
+            found = asking.measured(rag_id, name=str(size))
+            figures |= found
+            rows.append((f"{size}", *(str(value) for value in found.values())))
+            print(rows[-1], flush=True)
+        figures |= asking.busy(rag_id, name=str(held))
+        small = str(engine.post("/rags", json={"name": "small"})["id"])
+        fill(engine.admin_url, engine.settings.database_url, small, real=real,
+             passages=held // SHARE)  # fmt: skip
+        found = asking.measured(small, name=f"{held // SHARE}_of_{held}")
+        figures |= found
+        rows.append((f"{held // SHARE} of {held}", *(str(value) for value in found.values())))
+    head = ("passages", "p50 ms", "p95 ms", "recall@10", "queries/s")
     show(Table(title="query", head=head, rows=rows), bench="query", **figures)
 
 
-def _ask(engine: Rig, rag_id: str, numbers: Iterator[int]) -> None:
-    query = f"How was the {next(numbers)}th lamp mended?"
-    engine.post(f"/rags/{rag_id}/query", json={"query": query})
+class Asking:
+    """Asks questions of words that stand in real passages, and knows what a scan would find."""
+
+    def __init__(self, engine: Rig, real: Real) -> None:
+        self._engine = engine
+        self._numbers = count()
+        self._real = real
+        settings: Settings = engine.settings
+        self._embedder = open_embedder(
+            Registry.from_settings(settings).default, models_path=settings.models_path,
+            batch_tokens=settings.embed_batch_tokens,
+        )  # fmt: skip
+
+    def question(self) -> str:
+        number = next(self._numbers)
+        said = self._real.texts[number * 7919 % len(self._real.texts)].split()
+        first = number * 31 % max(1, len(said) - WORDS)
+        return " ".join(said[first : first + WORDS])
+
+    def ask(self, rag_id: str, **more: Any) -> list[dict[str, Any]]:
+        body = {"query": self.question(), **more}
+        found: list[dict[str, Any]] = self._engine.post(f"/rags/{rag_id}/query", json=body)[
+            "results"
+        ]
+        return found
+
+    def measured(self, rag_id: str, *, name: str) -> dict[str, float]:
+        for _ in range(20):
+            self.ask(rag_id)
+        taken_ms = timed(lambda: self.ask(rag_id), times=QUERIES)
+        return {
+            f"p50_ms_{name}": round(statistics.median(taken_ms), 1),
+            f"p95_ms_{name}": round(p95(taken_ms), 1),
+            f"recall_{name}": round(self.recall(rag_id), 4),
+            f"per_s_{name}": round(self.rate(rag_id), 1),
+        }
+
+    def busy(self, rag_id: str, *, name: str) -> dict[str, float]:
+        """While both workers have more to do than they can."""
+        with ingesting(self._engine):
+            taken_ms = timed(lambda: self.ask(rag_id), times=QUERIES)
+        return {
+            f"busy_p50_ms_{name}": round(statistics.median(taken_ms), 1),
+            f"busy_p95_ms_{name}": round(p95(taken_ms), 1),
+        }
+
+    def recall(self, rag_id: str) -> float:
+        """Of the ten nearest by a scan, how many a dense query of ten finds."""
+        shares = []
+        with psycopg.connect(self._engine.admin_url) as connection:
+            for _ in range(JUDGED):
+                question = self.question()
+                vector = self._embedder.embed_query(question)
+                hits = self.ask(rag_id, query=question, mode="dense", top_k=10)
+                found = {hit["chunk_id"] for hit in hits}
+                shares.append(len(found & _nearest(connection, rag_id, vector)) / 10)
+        return statistics.fmean(shares)
+
+    def rate(self, rag_id: str) -> float:
+        """Queries a second by several callers at once."""
+        done: list[int] = []
+        ends = time.monotonic() + RATE_S
+
+        def call() -> None:
+            number = 0
+            with httpx.Client(
+                base_url=self._engine.settings.base_url, headers=self._engine.client.headers
+            ) as client:
+                while time.monotonic() < ends:
+                    body = {"query": self.question()}
+                    client.post(f"/rags/{rag_id}/query", json=body).raise_for_status()
+                    number += 1
+            done.append(number)
+
+        callers = [threading.Thread(target=call) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        return sum(done) / RATE_S
+
+    def until_entered(self, rag_id: str) -> float:
+        """Seconds until everything stands in the ANN table, where the RAG is large enough."""
+        began = time.monotonic()
+        large = self._engine.passages(rag_id) > self._engine.settings.limits.exact_chunks_max
+        while large and self._engine.count(
+            "SELECT count(*) FROM indexes i LEFT JOIN ann_tables a USING (profile_id)"
+            " WHERE i.rag_id = %s AND i.generation_live IS NOT NULL AND"
+            " (a.number IS NULL OR i.ann_generation IS DISTINCT FROM i.generation_live)", rag_id,
+        ):  # fmt: skip
+            if time.monotonic() - began > WAIT_S:
+                raise RuntimeError("the ANN table was not filled")
+            time.sleep(0.2)
+        return round(time.monotonic() - began, 1)
+
+
+def _nearest(connection: "psycopg.Connection[Any]", rag_id: str, vector: Any) -> set[str]:
+    text = "[" + ",".join(f"{each:.6f}" for each in np.asarray(vector)) + "]"
+    rows = connection.execute(
+        "WITH scored AS MATERIALIZED (SELECT id, embedding <#> %s::halfvec AS distance FROM chunks"
+        " WHERE rag_id = %s) SELECT id FROM scored ORDER BY distance LIMIT 10", (text, rag_id),
+    ).fetchall()  # fmt: skip
+    return {str(row[0]) for row in rows}
+
+
+@contextmanager
+def ingesting(engine: Rig) -> Iterator[None]:
+    """Documents for longer than anybody measures; what is left is deleted."""
+    files = {f"{number}.txt": page_text(number) * 4 for number in range(200)}
+    parts = [("files", (name, text.encode())) for name, text in files.items()]
+    rag_id = engine.post("/rags", data={"name": "more"}, files=parts)["id"]
+    time.sleep(3.0)
+    try:
+        yield
+        if engine.get(f"/rags/{rag_id}")["status"] != "processing":
+            raise RuntimeError("the workers were done before the questions")
+    finally:
+        engine.client.delete(f"/rags/{rag_id}")

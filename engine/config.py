@@ -62,6 +62,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     filter_conditions_max: int = 32
     filter_values_max: int = 256
     filter_depth_max: int = 8
+    exact_chunks_max: int = 10_000
+    ann_s: float = 10.0
+    ann_memory_bytes: int = 512 * MIB
+    ann_processes: int = 1
     folder_depth_max: int = 20
     customer_folders_max: int = 10_000
     customer_indexed_bytes_max: int = 10 * 1024 * MIB

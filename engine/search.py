@@ -1,26 +1,30 @@
 """From a question to what answers it: passages of a RAG, or documents of a whole library."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.citations import Beside, chosen_of, hit_of, neighbours_of
 from engine.config import Limits
 from engine.embedding import Models
 from engine.entries import EntryHit, EntryKind
 from engine.errors import (
+    DatabaseUnavailable,
     Detail,
     InvalidRequest,
+    ModelUnavailable,
     RagNotFound,
     RagNotReady,
     SourceNotFound,
+    Superseded,
 )
 from engine.filters import Filter, read_filter
-from engine.models import CustomerId, Hit, RagId, SourceId
+from engine.models import CustomerId, Hit, Mode, Noun, RagId, SourceId
+from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
-from engine.store import Database, Tx, entries, rags, sources, vectors
-from engine.store.rags import Profile
+from engine.store import Database, Tx, entries, near, sources, vectors
+from engine.store.near import Target
 from engine.store.vectors import SourceHit
 from engine.text import clean_text
 
@@ -28,7 +32,33 @@ from engine.text import clean_text
 RANK_MAX = 1_000
 
 
+# Hits of one source that say the same are folded into one. Where that leaves too few, so many times
+# more candidates are looked at, and again; where these do not suffice, repetitions fill the list.
+WIDER = 5
+CANDIDATES_MAX = 2_500
+TRIES = 3  # when the model changed, or the ANN table was rebuilt, while a question was under way
+REMEMBERED_MAX = 10_000
+
 Asked = dict[str, NDArray[np.float32]]  # a question as each model sees it
+
+
+class _Wanted(Noun, frozen=True, kw_only=True):
+    """What a caller wants to know."""
+
+    customer_id: CustomerId
+    rag_id: RagId
+    text: str
+    top_k: int
+    mode: Mode
+    source_ids: tuple[SourceId, ...]
+    filter: Filter | None
+    min_score: float
+    with_neighbours: bool
+
+
+class _Embedded(Noun, frozen=True, kw_only=True):
+    model: str
+    vector: NDArray[np.float32]
 
 
 class Search:
@@ -38,6 +68,7 @@ class Search:
         self._database = database
         self._models = models
         self._limits = limits
+        self._models_of: dict[tuple[CustomerId, RagId], str] = {}
 
     async def query(
         self,
@@ -46,73 +77,118 @@ class Search:
         *,
         query: str,
         top_k: int,
+        mode: Mode = Mode.HYBRID,
         source_ids: tuple[SourceId, ...] = (),
         given_filter: object = None,
+        min_score: float | None = None,
+        with_neighbours: bool = False,
     ) -> tuple[Hit, ...]:
-        """The `top_k` best passages, best first, of sources that match; () if none does.
+        """The `top_k` best passages of sources that match, best first: fewer only where no more are
+        there.
 
-        RagNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
+        RagNotFound; SourceNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
         """
-        question = clean_text(query).strip()
-        wanted = self._check(
-            question, top_k=top_k, sources=len(source_ids), given_filter=given_filter
+        text = clean_text(query).strip()
+        filtered = self._check(
+            text,
+            top_k=top_k,
+            sources=len(source_ids),
+            min_score=min_score,
+            given_filter=given_filter,
         )
-        ask = partial(
-            self._query, customer_id, rag_id, question=question, top_k=top_k, wanted=wanted
+        wanted = _Wanted(
+            customer_id=customer_id,
+            rag_id=rag_id,
+            text=text,
+            top_k=top_k,
+            mode=mode,
+            source_ids=source_ids,
+            filter=filtered,
+            min_score=min_score or 0.0,
+            with_neighbours=with_neighbours,
         )
-        # One turn, and one more for each change of the RAG's profile that comes in between: what
-        # the old one left may be gone already, so it answers neither half nor empty.
-        while (hits := await ask(source_ids=source_ids)) is None:
-            continue
-        return hits
+        for _ in range(TRIES):
+            embedded = await self._embedded(wanted)
+            try:
+                return await self._answered(wanted, embedded=embedded)
+            except Superseded:
+                self._models_of.pop((customer_id, rag_id), None)
+        raise DatabaseUnavailable("The data changed at the same moment.")
 
-    async def _query(
-        self,
-        customer_id: CustomerId,
-        rag_id: RagId,
-        *,
-        question: str,
-        top_k: int,
-        source_ids: tuple[SourceId, ...],
-        wanted: Filter | None,
-    ) -> tuple[Hit, ...] | None:
-        """None when the profile that was read first does not answer any more."""
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-            if profile is None:
-                raise RagNotFound("There is no such RAG.")
-            await _check_sources(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
-            if not await vectors.searchable(tx, customer_id=customer_id, profile_id=profile.id):
-                if await _moved(tx, customer_id=customer_id, rag_id=rag_id, since=profile):
-                    return None
-                raise RagNotReady(
-                    "Nothing in this RAG can be searched yet: wait until its status is ready."
-                )
-            if wanted:
+    async def _embedded(self, wanted: _Wanted) -> _Embedded | None:
+        """The question as the RAG's model sees it; None where no vector is needed.
+
+        Which model that is, is remembered from the last question, and seen to be wrong later: so a
+        question takes one transaction, and none is open while a model works.
+        """
+        if wanted.mode is Mode.LEXICAL:
+            return None
+        key = (wanted.customer_id, wanted.rag_id)
+        if key not in self._models_of:
+            async with self._database.transaction(customer_id=wanted.customer_id) as tx:
+                target = await _target(tx, wanted=wanted)
+            while len(self._models_of) >= REMEMBERED_MAX:
+                self._models_of.pop(next(iter(self._models_of)))
+            self._models_of[key] = target.embedding_model
+        model = self._models_of[key]
+        try:
+            embedder = await self._models.open(model)
+            return _Embedded(model=model, vector=await embedder.embed_query(wanted.text))
+        except ModelUnavailable:
+            self._models_of.pop(key, None)
+            raise
+
+    async def _answered(self, wanted: _Wanted, *, embedded: _Embedded | None) -> tuple[Hit, ...]:
+        """Raises Superseded when the model is another one by now, or the ANN table was dropped."""
+        async with self._database.transaction(customer_id=wanted.customer_id, snapshot=True) as tx:
+            target = await _target(tx, wanted=wanted)
+            if embedded is not None and embedded.model != target.embedding_model:
+                raise Superseded
+            source_ids = wanted.source_ids or None
+            if wanted.filter is not None:
                 source_ids = await selected(
                     tx,
-                    customer_id=customer_id,
-                    rag_id=rag_id,
-                    wanted=wanted,
-                    source_ids=source_ids,
+                    customer_id=wanted.customer_id,
+                    rag_id=wanted.rag_id,
+                    wanted=wanted.filter,
+                    source_ids=wanted.source_ids,
                 )
-        if wanted and not source_ids:
-            return ()
-        embedder = await self._models.open(profile.embedding_model)
-        vector = await embedder.embed_query(question)
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            hits = await vectors.search(
-                tx,
-                customer_id=customer_id,
-                rag_id=rag_id,
-                profile_id=profile.id,
-                vector=vector,
-                limit=top_k,
+                if not source_ids:
+                    return ()
+            question = Question(
+                customer_id=wanted.customer_id,
+                rag_id=wanted.rag_id,
+                target=target,
+                text=wanted.text,
+                mode=wanted.mode,
+                vector=None if embedded is None else embedded.vector,
                 source_ids=source_ids,
             )
-            if await _moved(tx, customer_id=customer_id, rag_id=rag_id, since=profile):
-                return None
-        return tuple(hits)
+            return await self._hits(tx, wanted=wanted, question=question)
+
+    async def _hits(self, tx: Tx, *, wanted: _Wanted, question: Question) -> tuple[Hit, ...]:
+        """As many as wanted: where too many of the candidates say the same, more are looked at."""
+        limit = candidates_for(wanted.top_k)
+        while True:
+            found = await candidates(
+                tx, question=question, limit=limit, exact_chunks_max=self._limits.exact_chunks_max
+            )
+            good = [each for each in found.ranked if each.score >= wanted.min_score]
+            complete = found.complete or len(good) < len(found.ranked)
+            chosen = await chosen_of(
+                tx,
+                customer_id=wanted.customer_id,
+                ranked=good,
+                top_k=wanted.top_k,
+                may_repeat=limit >= CANDIDATES_MAX and not complete,
+            )
+            if len(chosen) == wanted.top_k or complete or limit >= CANDIDATES_MAX:
+                break
+            limit = min(limit * WIDER, CANDIDATES_MAX)
+        beside: Beside = {}
+        if wanted.with_neighbours:
+            beside = await neighbours_of(tx, customer_id=wanted.customer_id, chosen=chosen)
+        return tuple(hit_of(each, beside=beside) for each in chosen)
 
     async def library(
         self,
@@ -181,10 +257,18 @@ class Search:
         return [Detail(field="query", issue=issue)]
 
     def _check(
-        self, question: str, *, top_k: int, sources: int, given_filter: object
+        self,
+        question: str,
+        *,
+        top_k: int,
+        sources: int,
+        min_score: float | None,
+        given_filter: object,
     ) -> Filter | None:
         """What a query asks for must be in range; the filter of it, if there is one."""
         details = self._question_details(question)
+        if min_score is not None and not 0 <= min_score <= 1:
+            details.append(Detail(field="min_score", issue="must be from 0 to 1"))
         if not 1 <= top_k <= self._limits.top_k_max:
             issue = f"must be from 1 to {self._limits.top_k_max}"
             details.append(Detail(field="top_k", issue=issue))
@@ -202,10 +286,22 @@ class Search:
         return wanted
 
 
-async def _moved(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, since: Profile) -> bool:
-    """Whether the RAG answers by another profile than the one that was read first."""
-    live = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-    return live is not None and live.id != since.id
+async def _target(tx: Tx, *, wanted: _Wanted) -> Target:
+    """What answers for the RAG. RagNotFound, SourceNotFound, RagNotReady."""
+    target = await near.target(tx, customer_id=wanted.customer_id, rag_id=wanted.rag_id)
+    if target is None:
+        raise RagNotFound("There is no such RAG.")
+    await _check_sources(
+        tx,
+        customer_id=wanted.customer_id,
+        rag_id=wanted.rag_id,
+        source_ids=wanted.source_ids,
+    )
+    if not target.searchable:
+        raise RagNotReady(
+            "Nothing in this RAG can be searched yet: wait until its status is ready."
+        )
+    return target
 
 
 async def _check_sources(

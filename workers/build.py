@@ -26,12 +26,15 @@ from engine.store import (
     ragindexes,
     rags,
     retired,
+    segments,
 )
 from engine.store.claims import ClaimedIndex
 from engine.store.rags import IndexProfile, Profile
+from engine.store.segments import NewSegment
 from workers.chunk import chunk
 from workers.failpoint import Failpoint
 from workers.stages import Stages
+from workers.words import words
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +84,10 @@ class Builder:
         await self._fill(
             _Work(claim=claim, passages=passages, first=first, model=model, stages=stages)
         )
+        made = await self._words(claim, document=document, passages=passages)
         async with self._database.transaction() as tx:
             await indexes.finish(tx, claim=claim, chunk_count=len(passages))
+            await segments.add(tx, claim=claim, made=made)
             self._failpoint.hit("finishing")
         self._failpoint.hit("finish")
         if profile.is_next:
@@ -152,6 +157,18 @@ class Builder:
                 tx, claim=claim, stage=Stage.EMBED, done=first, total=len(passages)
             )
         return first
+
+    async def _words(
+        self, claim: ClaimedIndex, *, document: Document, passages: Sequence[Passage]
+    ) -> list[NewSegment]:
+        """Of all passages, those of earlier attempts as well: it takes less than reading them."""
+        async with self._database.transaction() as tx:
+            usual_length = await segments.usual_length(tx, claim=claim)
+        if usual_length is None:
+            return []
+        return await asyncio.to_thread(
+            words, document, passages=passages, usual_length=usual_length
+        )
 
     async def _fill(self, work: "_Work") -> None:
         # Not a batch ahead: a crash would cost two. The model has other sources to go on with.

@@ -29,8 +29,10 @@ from engine.models import CustomerId, WorkerId
 from engine.store import Database, turns
 from engine.store.schema import SchemaError, apply_schema
 from workers import memory
+from workers.ann import AnnKeeper
 from workers.crew import Crew
 from workers.extract.extractor import Extractor
+from workers.failpoint import Failpoint
 from workers.fetch import Fetcher
 from workers.held import told_to_stop
 from workers.ingest import Conductor
@@ -54,13 +56,14 @@ async def work(settings: Settings, *, parent: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with _opened(settings) as (crew, sweep):
+    async with _opened(settings) as (crew, sweep, keeper):
         loops = [
             asyncio.create_task(coroutine)
             for coroutine in (
                 crew.beat(),
                 crew.poll(),
                 sweep.run(),
+                keeper.run(),
                 _listen(crew, settings=settings),
                 _watch(parent, stopped=stopped),
             )
@@ -88,7 +91,7 @@ async def _until(stopped: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, AnnKeeper]]:
     limits = settings.limits
     await asyncio.to_thread(clear_spool, settings.data_dir / "spool", age_s=SPOOL_AGE_S)
     database = await Database(
@@ -120,9 +123,11 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep]]:
         limits=limits,
         jobs=settings.worker_jobs,
     )
+    sweep = Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
+    keeper = AnnKeeper(database=database, limits=limits, failpoint=Failpoint(settings.failpoint))
     warming = asyncio.create_task(conductor.warm_up())
     try:
-        yield crew, Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
+        yield crew, sweep, keeper
     finally:
         warming.cancel()
         extractor.close()

@@ -20,6 +20,7 @@ from engine.store import (
     changes,
     claims,
     idempotency,
+    merging,
     purge,
     rags,
     retired,
@@ -35,6 +36,7 @@ BATCH_BLOBS = 100
 BATCH_CHANGES = 100
 DELETE_TIMEOUT_S = 5.0
 TIDY_S = 30.0  # unused files and blobs are found by looking at all of them: not in every round
+REPLACED_S = 90.0  # longer than any query reads a segment that was replaced meanwhile
 SILENT_LEASES = 10  # a worker that has not been heard of for so many leases is forgotten
 
 Step = Callable[[Tx], Awaitable[int]]
@@ -114,6 +116,8 @@ class Sweep:
             lambda tx: purge.delete_retired_documents(tx, limit=rows),
             lambda tx: purge.delete_chunks_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rows_of_deleted_sources(tx, limit=rows),
+            lambda tx: merging.retire_of_deleted_rags(tx, limit=rows),
+            lambda tx: merging.remove_replaced(tx, age_s=REPLACED_S, limit=rows),
             lambda tx: purge.delete_rags(tx, limit=rows),
             lambda tx: retired.delete_chunks(tx, limit=rows),
             lambda tx: retired.delete_indexes(tx, limit=rows),

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,7 +33,6 @@ SETTINGS = {
     # The folder around the sockets is the guard: nobody else can enter it.
     "unix_socket_permissions": "0700",
     "max_connections": "200",
-    "shared_buffers": "128MB",
     "huge_pages": "off",
     "jit": "off",
     "log_destination": "stderr",
@@ -41,6 +41,9 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+MIB = 1024 * 1024
+BUFFERS_BYTES = (128 * MIB, 4096 * MIB)
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that we may be in
 # For tests: a crash of the machine may lose everything, a crash of the server nothing. That is why
 # synchronous_commit stays on; without fsync it costs one write to the page cache.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
@@ -50,6 +53,16 @@ ROLE_AND_DATABASE = (
 # Not a trusted extension: only the superuser can create and update it.
 CREATE_VECTOR = "CREATE EXTENSION vector\n"
 UPDATE_VECTOR = "ALTER EXTENSION vector UPDATE\n"
+
+
+def buffers_bytes() -> int:
+    """A quarter of the memory. What a question walks through lies all over its graph: out of the
+    buffers a page costs less than a microsecond, out of the system's cache ten."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        total = min(total, int(MEMORY_LIMIT.read_text()))
+    least, most = BUFFERS_BYTES
+    return min(max(total // 4, least), most)
 
 
 class Postgres(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +87,10 @@ class Postgres(msgspec.Struct, frozen=True, kw_only=True):
 
     def launch(self) -> Launch:
         """How to start, recognise and stop the server."""
-        options = SETTINGS | {"unix_socket_directories": str(self.sockets)}
+        options = SETTINGS | {
+            "unix_socket_directories": str(self.sockets),
+            "shared_buffers": f"{buffers_bytes() // MIB}MB",
+        }
         if not self.durable:
             options |= NOT_DURABLE
         # cluster_name goes first: with it each process of the server shows the mark in its title.

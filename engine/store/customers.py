@@ -75,6 +75,7 @@ async def delete_empty(tx: Tx, *, customer_ids: Sequence[CustomerId]) -> int:
           AND NOT EXISTS (SELECT FROM blobs WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM accesskeys WHERE customer_id = c.id)
           AND NOT EXISTS (SELECT FROM idempotency_keys WHERE customer_id = c.id)
+          AND NOT EXISTS (SELECT FROM ann_tables WHERE customer_id = c.id)
         """,
         {"customer_ids": list(customer_ids)},
     )

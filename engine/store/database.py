@@ -9,7 +9,7 @@ from typing import Any, Literal, LiteralString, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import sql
+from psycopg import IsolationLevel, sql
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -40,6 +40,7 @@ BOUNDS: Mapping[str, Any] = {
 }
 
 ANSWER_TIMEOUT_S = 60.0  # longer than any statement of the engine takes, locks included
+BUILD_TIMEOUT_S = 12 * 3600.0  # an index over millions of vectors takes hours on a slow machine
 CHECK_TIMEOUT_S = 2.0  # of a connection before it is handed out, which is nothing but a round trip
 # One that has just been used is only asked whether the server has closed it, without a round trip:
 # those were a fifth of all that a worker sends.
@@ -72,6 +73,13 @@ class Connection(psycopg.AsyncConnection[dict[str, Any]]):
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()
             raise
+
+
+class OwnerConnection(Connection):
+    """For statements that take as long as they take. The server looks every few seconds whether
+    anybody is still there, so that what a killed process began does not go on without it."""
+
+    answer_timeout_s = BUILD_TIMEOUT_S
 
 
 class Tx:
@@ -169,27 +177,25 @@ class Database:
     ) -> AsyncIterator[Tx]:
         """One transaction: committed at the end, rolled back on any error.
 
-        `snapshot`: it only reads, and all its statements see the same moment.
-
         `customer_id` is what row-level security lets rag_api see; `token_hash` opens the one
-        access key that a caller presented. Raises DatabaseUnavailable when the server is away.
+        access key that a caller presented. `snapshot`: all statements see what the first one
+        saw, so only for reading. Raises DatabaseUnavailable when the server is away.
         """
         with translated():
-            async with self._lent() as connection, connection.transaction():
-                if snapshot:
-                    await connection.execute(
-                        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-                    )
-                if customer_id or token_hash:
-                    await connection.execute(
-                        "SELECT set_config('rag_engine.customer_id', %s, true),"
-                        " set_config('rag_engine.token_hash', %s, true)",
-                        (str(customer_id or ""), token_hash.hex() if token_hash else ""),
-                    )
-                yield Tx(connection)
-                if connection.closed:
-                    # The driver would leave out the COMMIT without a word.
-                    raise psycopg.OperationalError("the connection closed before its commit")
+            async with self._lent() as connection:
+                level = IsolationLevel.REPEATABLE_READ if snapshot else None
+                await connection.set_isolation_level(level)
+                async with connection.transaction():
+                    if customer_id or token_hash:
+                        await connection.execute(
+                            "SELECT set_config('rag_engine.customer_id', %s, true),"
+                            " set_config('rag_engine.token_hash', %s, true)",
+                            (str(customer_id or ""), token_hash.hex() if token_hash else ""),
+                        )
+                    yield Tx(connection)
+                    if connection.closed:
+                        # The driver would leave out the COMMIT without a word.
+                        raise psycopg.OperationalError("the connection closed before its commit")
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
@@ -222,6 +228,21 @@ class Database:
             )
             async with connection:
                 await take_role(connection, self.role)
+                yield Tx(connection)
+
+    @asynccontextmanager
+    async def owned(self) -> AsyncIterator[Tx]:
+        """A connection outside of the pool that acts as the login role, each statement its own
+        transaction: for what no role of the engine may do, in the background."""
+        with translated():
+            connection = await OwnerConnection.connect(
+                self.url, autocommit=True, row_factory=dict_row, **BOUNDS
+            )
+            async with connection:
+                clean_strings(connection)
+                await connection.execute(
+                    "SELECT set_config('client_connection_check_interval', '2s', false)"
+                )
                 yield Tx(connection)
 
 

@@ -215,12 +215,16 @@ async def delete_rows_of_deleted_sources(tx: Tx, *, limit: int) -> int:
 
 
 async def delete_rags(tx: Tx, *, limit: int) -> int:
-    """Deleted RAGs that have no source left, with their profiles."""
+    """Deleted RAGs that have no source and no segment left, with their profiles."""
     return await tx.run(
         """
         WITH gone AS MATERIALIZED (
             SELECT r.id FROM rags r WHERE r.deleted_at IS NOT NULL
               AND NOT EXISTS (SELECT FROM sources s WHERE s.rag_id = r.id)
+              AND NOT EXISTS (SELECT FROM profiles p JOIN segments g ON g.profile_id = p.id
+                              WHERE p.rag_id = r.id)
+              AND NOT EXISTS (SELECT FROM profiles p JOIN dead_members d ON d.profile_id = p.id
+                              WHERE p.rag_id = r.id)
             ORDER BY r.deleted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         ), gone_profiles AS (
             DELETE FROM profiles USING gone WHERE rag_id = gone.id
@@ -271,6 +275,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     sources: int
     indexes: int
     chunks: int
+    ann_tables: int
+    segments: int
+    segment_members: int
+    dead_members: int
+    postings: int
     documents: int
     files: int
     folders: int
@@ -289,6 +298,12 @@ async def count(tx: Tx, *, customer_id: CustomerId) -> Receipt:
                (SELECT count(*) FROM sources WHERE customer_id = %(id)s) AS sources,
                (SELECT count(*) FROM indexes WHERE customer_id = %(id)s) AS indexes,
                (SELECT count(*) FROM chunks WHERE customer_id = %(id)s) AS chunks,
+               (SELECT count(*) FROM ann_tables WHERE customer_id = %(id)s) AS ann_tables,
+               (SELECT count(*) FROM segments WHERE customer_id = %(id)s) AS segments,
+               (SELECT count(*) FROM segment_members WHERE customer_id = %(id)s)
+               AS segment_members,
+               (SELECT count(*) FROM dead_members WHERE customer_id = %(id)s) AS dead_members,
+               (SELECT count(*) FROM postings WHERE customer_id = %(id)s) AS postings,
                (SELECT count(*) FROM documents WHERE customer_id = %(id)s) AS documents,
                (SELECT count(*) FROM files WHERE customer_id = %(id)s) AS files,
                (SELECT count(*) FROM folders WHERE customer_id = %(id)s) AS folders,

@@ -19,6 +19,7 @@ from engine.models import (
     State,
     Warned,
 )
+from engine.store import segments
 from engine.store.attributes import as_json, as_stored
 from engine.store.database import Tx
 from engine.store.paging import bounds
@@ -284,6 +285,7 @@ async def mark_deleted(
         params,
     )
     if deleted:
+        await segments.bury_sources(tx, customer_id=customer_id, source_ids=source_ids)
         await tx.run(
             "UPDATE rags SET updated_at = clock_timestamp() WHERE id = %(rag_id)s"
             " AND customer_id = %(customer_id)s",

@@ -1,7 +1,7 @@
-"""Search by vector: the one place where a model's dimension may become a literal of a statement.
+"""Search by vector over a whole library, exactly: every live chunk of it is scored.
 
-Exact for now: every live chunk of the RAG, or of the library, is scored. Vectors are stored
-L2-normalised, so the inner product is the cosine.
+Vectors are stored L2-normalised, so the inner product is the cosine. A single RAG is searched by
+`near`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from pgvector import HalfVector
 
 from engine.entries import EntryKind
 from engine.errors import ModelUnavailable
-from engine.models import CustomerId, Hit, Noun, ProfileId, RagId, SourceId
+from engine.models import CustomerId, Noun, SourceId
 from engine.store.database import Tx
 from engine.store.vectortypes import know_vectors
 
@@ -29,75 +29,6 @@ class SourceHit(Noun, frozen=True, kw_only=True):
 
 class _Model(Noun, frozen=True, kw_only=True):
     embedding_model: str
-
-
-async def search(
-    tx: Tx,
-    *,
-    customer_id: CustomerId,
-    rag_id: RagId,
-    profile_id: ProfileId,
-    vector: NDArray[np.float32],
-    limit: int,
-    source_ids: Sequence[SourceId] = (),
-) -> list[Hit]:
-    """The `limit` nearest live chunks, best first; `score` is the cosine cut to 0..1.
-
-    Raises ModelUnavailable when the chunks have vectors of other dimensions.
-    """
-    await know_vectors(tx)
-    with _comparable(vector):
-        return await tx.all(
-            Hit,
-            """
-            WITH nearest AS MATERIALIZED (
-                SELECT c.id, c.index_id, c.generation, c.ordinal, c.source_id,
-                       c.embedding <#> %(vector)s AS distance
-                FROM indexes i
-                JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-                JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
-                WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
-                  AND i.generation_live IS NOT NULL
-                  AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s))
-                  AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
-                              AND customer_id = %(customer_id)s)
-                ORDER BY distance LIMIT %(limit)s
-            )
-            SELECT n.id AS chunk_id, n.source_id, c.text,
-                   LEAST(GREATEST(-n.distance, 0), 1)::float8 AS score,
-                   (-n.distance)::float8 AS dense, c.start_offset AS start, c.end_offset AS "end",
-                   c.page, c.headings, s.name AS source_name, s.file_id, s.url
-            FROM nearest n
-            JOIN chunks c USING (index_id, generation, ordinal)
-            JOIN sources s ON s.id = n.source_id
-            ORDER BY n.distance, n.source_id, n.ordinal
-            """,
-            {
-                "customer_id": customer_id,
-                "rag_id": rag_id,
-                "profile_id": profile_id,
-                "vector": HalfVector(vector),
-                "limit": limit,
-                "any_source": not source_ids,
-                "source_ids": list(source_ids),
-            },
-        )
-
-
-async def searchable(tx: Tx, *, customer_id: CustomerId, profile_id: ProfileId) -> bool:
-    """Whether any live chunk answers for this profile."""
-    return (
-        await tx.value(
-            bool,
-            """
-            SELECT EXISTS (SELECT FROM indexes i JOIN sources s ON s.id = i.source_id
-                           WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
-                             AND i.generation_live IS NOT NULL AND s.deleted_at IS NULL)
-            """,
-            {"customer_id": customer_id, "profile_id": profile_id},
-        )
-        or False
-    )
 
 
 async def search_library(
@@ -115,7 +46,7 @@ async def search_library(
     `kinds`: all of them. Raises ModelUnavailable when chunks have vectors of other dimensions.
     """
     await know_vectors(tx)
-    with _comparable(vector):
+    with comparable(vector):
         return await tx.all(
             SourceHit,
             """
@@ -174,7 +105,7 @@ async def library_models(tx: Tx, *, customer_id: CustomerId) -> list[str]:
 
 
 @contextmanager
-def _comparable(vector: NDArray[np.float32]) -> Iterator[None]:
+def comparable(vector: NDArray[np.float32]) -> Iterator[None]:
     """The database refuses to compare vectors of unlike dimensions: so it shows that another model
     answers under the old name."""
     try:

@@ -32,6 +32,14 @@ def share(value: Any) -> bool:
     return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
+def cosine(value: Any) -> bool:
+    return isinstance(value, (int, float)) and -1.001 <= value <= 1.001
+
+
+def score(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value > 0
+
+
 def flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -118,17 +126,20 @@ CHUNK = {
     "headings": texts,
     "tokens": number,
 }
+NEIGHBOUR = {"text": text, "start": number, "end": number}
 HIT = {
     "chunk_id": uuid,
     "source_id": uuid,
     "text": text,
     "score": share,
-    "scores": {"dense?": share},
+    "scores": {"dense?": cosine, "lexical?": score},
     "start": number,
     "end": number,
     "page?": number,
     "headings": texts,
     "source": {"name": text, "storage_file_id?": uuid, "source_url?": text},
+    "before?": NEIGHBOUR,
+    "after?": NEIGHBOUR,
 }
 CUSTOMER = {
     "id": uuid,

@@ -385,6 +385,49 @@ def test_a_query_can_be_kept_to_some_sources(caller, ready):
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_a_query_says_which_side_its_scores_come_from(caller, ready, mode):
+    body = {"query": "How do I stop the gas?", "mode": mode}
+    found = caller.ok("POST", f"/rags/{ready['id']}/query", json=body)["results"]
+    assert all(matches(shapes.HIT, hit) for hit in found)
+    said = {frozenset(hit["scores"]) for hit in found}
+    both = {frozenset({"dense"}), frozenset({"dense", "lexical"})}
+    assert said <= {"hybrid": both, "dense": {frozenset({"dense"})}}.get(
+        mode, {frozenset({"lexical"})}
+    )
+    assert "red knob" in found[0]["text"]
+
+
+def test_a_query_leaves_out_what_scores_too_little(caller, ready):
+    body = {"query": "How do I stop the gas?"}
+    path = f"/rags/{ready['id']}/query"
+    every = caller.ok("POST", path, json=body)["results"]
+    some = caller.ok("POST", path, json={**body, "min_score": 0.9})["results"]
+    assert 0 < len(some) < len(every)
+    assert some == [hit for hit in every if hit["score"] >= 0.9]
+
+
+def test_neighbours_are_the_passages_before_and_after_in_the_text(caller):
+    text = "\n\n".join(f"Lamp {n}. " + f"The {n}th lamp was mended. " * 12 for n in range(6))
+    files = [("files", ("long.txt", text.encode(), "text/plain"))]
+    rag = caller.ok("POST", "/rags", data={"name": "Lamps", "chunk_tokens": "64"}, files=files)
+    (source,) = caller.until_done(rag["id"])["sources"]
+    body = {"query": "Who mended the lamp?", "with_neighbours": True, "top_k": 100}
+    found = caller.ok("POST", f"/rags/{rag['id']}/query", json=body)["results"]
+    path = f"/rags/{rag['id']}/sources/{source['id']}"
+    order = [chunk["start"] for chunk in caller.ok("GET", f"{path}/chunks")["result"]]
+    text = caller.get(f"{path}/text").text
+    assert len(order) >= len(found) > 4
+    for hit in found:
+        assert matches(shapes.HIT, hit)
+        place = order.index(hit["start"])
+        assert ("before" in hit, "after" in hit) == (place > 0, place < len(order) - 1)
+        for side, step in (("before", -1), ("after", 1)):
+            if beside := hit.get(side):
+                assert beside["start"] == order[place + step]
+                assert text[beside["start"] : beside["end"]] == beside["text"]
+
+
 # Who calls
 
 

@@ -232,8 +232,12 @@ def test_changing_nothing_is_refused(caller, rag):
         ({"query": "q", "top_k": 101}, {"top_k"}),
         ({"query": "q", "top_k": 1.5}, {"top_k"}),
         ({"query": "q", "source_ids": ["x"]}, {"source_ids[0]"}),
-        ({"query": "q", "mode": "dense"}, {"mode"}),
-        ({"query": "q", "min_score": 0.5, "with_neighbours": 1}, {"min_score", "with_neighbours"}),
+        ({"query": "q", "mode": "sparse"}, {"mode"}),
+        ({"query": "q", "mode": None}, {"mode"}),
+        ({"query": "q", "min_score": "1", "with_neighbours": 1}, {"min_score", "with_neighbours"}),
+        ({"query": "q", "min_score": 1.5, "top_k": 0}, {"min_score", "top_k"}),
+        ({"query": "q", "min_score": -0.1}, {"min_score"}),
+        ({"query": "q", "rank": "dense"}, {"rank"}),
     ],
 )
 def test_a_malformed_query_is_refused_with_every_field(caller, rag, body, fields):

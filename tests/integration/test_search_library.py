@@ -25,7 +25,7 @@ from engine.entries import EntryHit, EntryKind
 from engine.errors import InvalidRequest, ModelUnavailable
 from engine.models import CustomerId, Passage, RagId, SourceId
 from engine.search import RANK_MAX, Search
-from engine.store import chunks, indexes, rags, vectors
+from engine.store import chunks, hits, indexes, near, rags, vectors
 from engine.store.claims import ClaimedIndex
 from engine.store.vectors import SourceHit
 
@@ -136,7 +136,7 @@ class Shelf:
         async with self.store.api.transaction(customer_id=self.customer_id) as tx:
             profile = await rags.profile(tx, customer_id=self.customer_id, rag_id=rag_id)
             assert profile is not None
-            hits = await vectors.search(
+            found = await near.exact(
                 tx,
                 customer_id=self.customer_id,
                 rag_id=rag_id,
@@ -144,7 +144,10 @@ class Shelf:
                 vector=vector,
                 limit=10,
             )
-        return [hit.source_id for hit in hits]
+            keys = [(each.index_id, each.generation, each.ordinal) for each in found]
+            read = await hits.read(tx, customer_id=self.customer_id, keys=keys)
+        sources = {row.index_id: row.source_id for row in read}
+        return [sources[each.index_id] for each in found]
 
     async def found(self, vector: Vectors, **asked: Any) -> list[SourceId]:
         return [hit.source_id for hit in await self.nearest(vector, **asked)]

@@ -17,7 +17,7 @@ from fix_store import KILLED, Store
 
 from engine.errors import DatabaseUnavailable
 from engine.models import CustomerId, RagId, SourceId
-from engine.store import Tx, chunks, claims, purge, rags, sources, vectors
+from engine.store import Tx, chunks, claims, near, purge, rags, sources
 from engine.store.sources import NewSource
 
 LEASE_S = 0.3
@@ -171,7 +171,7 @@ class Race:
             for source_id in source_ids:
                 seen = await chunks.page(tx, source_id=source_id, limit=10, after=None, **ids)
                 for profile_id in profile_ids:
-                    seen += await vectors.search(
+                    seen += await near.exact(
                         tx, profile_id=profile_id, vector=np.full(4, 0.5, dtype=np.float32),
                         limit=10, source_ids=[source_id], **ids,
                     )  # fmt: skip

@@ -179,7 +179,7 @@ def _with(rows: tuple[Any, ...], place: int, row: Any) -> tuple[Any, ...]:
 
 
 def visible(state: State, place: int) -> tuple[Chunk, ...]:
-    """As vectors.search and chunks.page join: live RAG, live source, live generation."""
+    """As near.exact and chunks.page join: live RAG, live source, live generation."""
     source, index = state.sources[place], state.indexes[place]
     if state.rag != LIVE or source.there != LIVE or not index.live:
         return ()

@@ -37,14 +37,27 @@ CHANGED_BY_THE_API = {
     "rags",
     "sources",
 }
-READ_BY_THE_API = {"customers", "documents", "chunks"}
+READ_BY_THE_API = {"customers", "documents", "chunks", "ann_tables"}
 LIMITS = Limits(
     text_wait_s=0.2,
+    exact_chunks_max=1,  # so that each has ANN tables
+    ann_s=0.2,
     customer_requests_per_s=10_000.0,
     customer_requests_burst=100_000,
     address_requests_per_s=10_000.0,
     address_requests_burst=100_000,
 )
+
+
+ENTERED = """
+    SELECT true WHERE NOT EXISTS (
+        SELECT FROM rags r LEFT JOIN ann_tables a ON a.profile_id = r.profile_live
+        WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL AND a.number IS NULL
+    ) AND NOT EXISTS (
+        SELECT FROM indexes i JOIN ann_tables a USING (profile_id)
+        WHERE i.customer_id = %(customer_id)s
+          AND i.ann_generation IS DISTINCT FROM i.generation_live)
+"""
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +143,7 @@ class _Mover:
 
     def __init__(self, settings: Settings, *, owner: str, client: httpx.Client) -> None:
         self._client = client
+        self._settings = settings
         self._token = new_customer(settings, f"customer {owner}")
         self._word = f"heliotrope{owner}"
         self._native = {"authorization": f"Bearer {self._token}"}
@@ -167,7 +181,17 @@ class _Mover:
         link: str = self._got(f"{paper}/source-file-url")["signed_url"]
         self._ids["token"] = link.rpartition("/")[2]
         customer_id = self._got("/customer")["id"]
+        self._until_entered(customer_id)
         return Tenant(customer_id=customer_id, token=self._token, word=self._word, ids=self._ids)
+
+    def _until_entered(self, customer_id: str) -> None:
+        """Each RAG has its ANN table, and all that answers is in it."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        with psycopg.connect(self._settings.database_url, autocommit=True) as connection:
+            connection.execute("SET ROLE rag_operator")
+            while not connection.execute(ENTERED, {"customer_id": customer_id}).fetchone():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
 
     def _until(self, path: str, is_done: Callable[[Any], object]) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -35,6 +35,8 @@ QUICK = Limits(
     poll_s=0.3,
     sweep_s=0.2,
     text_wait_s=0.2,
+    exact_chunks_max=1,
+    ann_s=0.2,
     customer_requests_per_s=1_000.0,
     customer_requests_burst=2_000,
 )

@@ -4,6 +4,7 @@ The tables come from the catalog, so that a new one cannot be forgotten.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, LiteralString
@@ -21,6 +22,7 @@ OF_NOBODY: Mapping[str, set[str]] = {
     "signing_keys": {"rag_api", "rag_operator"},
     "workers": {"rag_worker", "rag_operator"},
 }
+ANN_TABLE = re.compile(r"ann_\d+")
 ROLES = ("rag_api", "rag_worker", "rag_operator")
 
 
@@ -61,7 +63,7 @@ def test_every_table_is_a_customers_or_known_to_be_nobodys(
     with psycopg.connect(house.admin_url) as connection:
         rows = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            " AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+            " AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relname !~ '^ann_[0-9]+$'"
         ).fetchall()
     assert {row[0] for row in rows} == {*tables, *OF_NOBODY}
     assert set(tables) == CHANGED_BY_THE_API | READ_BY_THE_API
@@ -266,7 +268,7 @@ def test_every_session_of_the_running_engine_acts_as_one_of_the_roles(house: Hou
 
 EVERYTHING = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 MADE_BY_WORKERS = {"blobs", "files", "rags", "profiles", "folders", "sources", "documents"}
-MADE_BY_WORKERS |= {"indexes", "chunks", "workers"}
+MADE_BY_WORKERS |= {"indexes", "chunks", "ann_tables", "workers"}
 
 
 def wanted(role: str) -> dict[str, set[str]]:
@@ -297,7 +299,24 @@ def test_what_a_role_may_do_is_what_it_needs(house: House, role: str) -> None:
         ).fetchall()
     for table, privilege in rows:
         found.setdefault(table, set()).add(privilege)
+    entries = [found.pop(table) for table in [*found] if ANN_TABLE.fullmatch(table)]
     assert found == wanted(role)
+    assert entries
+    may = {"rag_api": {"SELECT"}, "rag_worker": {"SELECT", "INSERT", "DELETE"}}
+    assert all(each == may[role] for each in entries)
+
+
+def test_entries_of_an_ann_table_are_seen_by_their_customer_alone(house: House) -> None:
+    """They have no column that says whose they are: the policy of each table says it."""
+    with psycopg.connect(house.admin_url) as connection:
+        rows = connection.execute("SELECT number, customer_id::text FROM ann_tables").fetchall()
+    assert {house.mine.customer_id, house.theirs.customer_id} <= {whose for _, whose in rows}
+    for number, whose in rows:
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(f"ann_{number}"))
+        for asking in (house.mine.customer_id, house.theirs.customer_id, NOBODY, "", None):
+            with acting(house, role="rag_api", customer_id=asking) as connection:
+                (seen,) = connection.execute(query).fetchone() or (0,)
+                assert bool(seen) is (asking == whose)
 
 
 @pytest.mark.parametrize(
@@ -333,5 +352,9 @@ def test_policies_are_forced_and_no_role_but_the_engines_has_any(
         roles = connection.execute(
             "SELECT DISTINCT unnest(roles)::text FROM pg_policies WHERE schemaname = 'public'"
         ).fetchall()
-    assert {row[0] for row in bound} == set(tables)
+    with psycopg.connect(house.admin_url) as connection:
+        numbers = connection.execute("SELECT number FROM ann_tables").fetchall()
+    known = {*tables, *(f"ann_{row[0]}" for row in numbers)}
+    assert known <= {row[0] for row in bound}
+    assert all(ANN_TABLE.fullmatch(row[0]) for row in bound if row[0] not in known)
     assert {row[0] for row in roles} == set(ROLES)

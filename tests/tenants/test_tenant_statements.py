@@ -22,6 +22,7 @@ STORE = ENGINE / "store"
 # Who stands between doors and store, and serves one customer at a time.
 VERBS = (
     "access",
+    "citations",
     "documents",
     "edits",
     "files",
@@ -31,6 +32,7 @@ VERBS = (
     "profiles",
     "quotas",
     "rags",
+    "retrieval",
     "search",
     "sources",
     "waiting",
@@ -123,7 +125,14 @@ def test_the_reading_of_the_source_finds_what_it_must() -> None:
     """Else nothing could be found to be wrong."""
     found = {each.where for each in statements()}
     assert len(found) > 50
-    assert {"rags.get", "vectors.search", "folders.move", "ragindexes.bury"} <= found
+    assert {
+        "rags.get",
+        "near.exact",
+        "near.approximate_statement",
+        "hits.read",
+        "folders.move",
+        "ragindexes.bury",
+    } <= found
 
 
 def test_statements_of_the_verbs_name_their_customer() -> None:
@@ -133,10 +142,12 @@ def test_statements_of_the_verbs_name_their_customer() -> None:
 
 # Unique without naming a customer, each with the reason why no two customers can clash in it.
 ONE_OF_ALL = {
+    "ann_tables_number": "a number of a sequence, which no request gives",
     "customers_first": "one row of all, which the operator's statements alone set",
 }
 # Of rows that belong to one parent, which row-level security holds to be of the same customer.
 OF_A_PARENT = {
+    "ann_tables_pkey": "profile_id",
     "chunks_pkey": "index_id",
     "documents_pkey": "source_id",
     "indexes_once": "source_id",

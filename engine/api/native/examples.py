@@ -65,7 +65,7 @@ HIT: dict[str, Any] = {
     "source_id": _SOURCE_ID,
     "text": CHUNK["text"],
     "score": 0.82,
-    "scores": {"dense": 0.82},
+    "scores": {"dense": 0.61, "lexical": 11.4},
     "start": 1204,
     "end": 1257,
     "page": 2,

@@ -34,8 +34,11 @@ async def query_rag(call: NamedDependency[Call]) -> Response[bytes]:
         rag_id,
         query=body.query,
         top_k=body.top_k,
+        mode=body.mode,
         source_ids=tuple(SourceId(each) for each in body.source_ids),
         given_filter=wire.given(body.filter),
+        min_score=wire.given(body.min_score),
+        with_neighbours=body.with_neighbours,
     )
     return ok(wire.Hits(results=tuple(translate.hit(each) for each in hits)))
 

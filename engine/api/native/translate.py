@@ -144,7 +144,7 @@ def hit(noun: models.Hit) -> wire.Hit:
         source_id=noun.source_id,
         text=noun.text,
         score=noun.score,
-        scores=wire.Scores(dense=wire.present(noun.dense)),
+        scores=wire.Scores(dense=wire.present(noun.dense), lexical=wire.present(noun.lexical)),
         start=noun.start,
         end=noun.end,
         page=wire.present(noun.page),
@@ -154,7 +154,15 @@ def hit(noun: models.Hit) -> wire.Hit:
             storage_file_id=wire.present(noun.file_id),
             source_url=wire.present(noun.url),
         ),
+        before=wire.present(_neighbour(noun.before)),
+        after=wire.present(_neighbour(noun.after)),
     )
+
+
+def _neighbour(noun: models.Neighbour | None) -> wire.Neighbour | None:
+    if noun is None:
+        return None
+    return wire.Neighbour(text=noun.text, start=noun.start, end=noun.end)
 
 
 def access_key(noun: models.AccessKey, *, token: str | None = None) -> wire.AccessKey:

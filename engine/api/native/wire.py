@@ -212,13 +212,24 @@ class Chunk(Shape, frozen=True, kw_only=True):
 
 
 class Scores(Shape, frozen=True, kw_only=True):
+    """What `score` comes from: the cosine of the vectors, and BM25, which has no upper end."""
+
     dense: float | UnsetType = UNSET
+    lexical: float | UnsetType = UNSET
 
 
 class HitSource(Shape, frozen=True, kw_only=True):
     name: str
     storage_file_id: UUID | UnsetType = UNSET
     source_url: str | UnsetType = UNSET
+
+
+class Neighbour(Shape, frozen=True, kw_only=True):
+    """The passage before or after a hit, in the same source."""
+
+    text: str
+    start: Offset
+    end: Offset
 
 
 class Hit(Shape, frozen=True, kw_only=True):
@@ -234,6 +245,8 @@ class Hit(Shape, frozen=True, kw_only=True):
     page: int | UnsetType = UNSET
     headings: tuple[str, ...]
     source: HitSource
+    before: Neighbour | UnsetType = UNSET
+    after: Neighbour | UnsetType = UNSET
 
 
 class Hits(Shape, frozen=True, kw_only=True):
@@ -375,8 +388,13 @@ class NewFile(Shape, frozen=True, kw_only=True):
 class Query(Shape, frozen=True, kw_only=True):
     query: str
     top_k: int = 5
+    mode: models.Mode = models.Mode.HYBRID
     source_ids: tuple[UUID, ...] = ()
     filter: Filter | UnsetType = UNSET
+    min_score: Annotated[float, Meta(description="From 0 to 1.")] | UnsetType = UNSET
+    with_neighbours: Annotated[
+        bool, Meta(description="Also the passages before and after each hit.")
+    ] = False
 
 
 class NewAccessKey(Shape, frozen=True, kw_only=True):

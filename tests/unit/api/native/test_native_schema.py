@@ -81,12 +81,6 @@ def test_an_example_is_what_its_shape_says(name):
     assert {**encoded, **EXAMPLES[name]} == encoded
 
 
-def test_what_comes_later_is_absent():
-    text = json.dumps(DOCUMENT)
-    for later in ("min_score", "with_neighbours", '"mode"'):
-        assert later not in text
-
-
 def test_creates_take_an_idempotency_key_and_nothing_else_does():
     taking = {
         (method, path)

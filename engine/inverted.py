@@ -1,0 +1,247 @@
+"""Weighed postings as arrays: built from terms, cut into pages, read back, merged.
+
+BM25 in two halves. What a passage says of a term, saturated and normalised by length, is a weight
+in 0..1 that is fixed when it is indexed; how rare the term is among what is live is known only when
+somebody asks. Pure: terms are made in `lexical`, pages are kept in `store`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.lexical import term_key
+
+SATURATION = 1.2  # k1: how soon a repetition counts no more
+NORMALISATION = 0.75  # b: how far a passage of more than the usual length is discounted
+PASSAGES_MAX = 65_536  # of a segment: their numbers fit into 16 bits
+PAGE_BYTES = 4_000
+TIES_MAX = 1_000  # passages that are as good as the last hit: among more, chance decides
+STEPS = 65_535  # a weight is stored as so many parts of 1
+
+Keys = NDArray[np.int64]
+Numbers = NDArray[np.uint16]
+
+
+class Postings(NamedTuple):
+    """Terms ascending by key; those of a term stand together, ascending by passage."""
+
+    terms: Keys
+    counts: NDArray[np.uint32]  # passages of each term
+    passages: Numbers
+    weights: Numbers
+
+
+class Page(NamedTuple):
+    """Neighbouring terms, from the first to the last one, as bytes."""
+
+    first_term: int
+    last_term: int
+    content: bytes
+
+
+def build(passages: Sequence[Sequence[str]], *, length: int) -> Postings:
+    """Of at most 65,536 passages, each by its terms; `length` is that of a usual one."""
+    assert len(passages) <= PASSAGES_MAX
+    keys: dict[str, int] = {}
+    terms: list[int] = []
+    counts: list[int] = []
+    sizes: list[int] = []
+    for passage in passages:
+        counted = Counter(passage)
+        for term in counted:
+            if term not in keys:
+                keys[term] = term_key(term)
+            terms.append(keys[term])
+        counts += counted.values()
+        sizes.append(len(counted))
+    numbers = np.repeat(np.arange(len(passages), dtype=np.uint16), sizes)
+    lengths = np.repeat(np.array([len(each) for each in passages], dtype=np.float64), sizes)
+    weights = weigh(np.array(counts, dtype=np.float64), lengths=lengths, length=length)
+    return _sorted(np.array(terms, dtype=np.int64), passages=numbers, weights=weights)
+
+
+def weigh(counts: NDArray[np.float64], *, lengths: NDArray[np.float64], length: int) -> Numbers:
+    """How much passages of these lengths say of a term that they have so many times."""
+    norm = SATURATION * (1 - NORMALISATION + NORMALISATION * lengths / length)
+    return np.rint(counts / (counts + norm) * STEPS).astype(np.uint16)
+
+
+def rarity(count: int, *, total: int) -> float:
+    """The idf of a term that `count` of `total` live passages have."""
+    return math.log(1 + (total - count + 0.5) / (count + 0.5))
+
+
+def pages(postings: Postings) -> Iterator[Page]:
+    """Of a few kilobytes each, so that looking up a rare term reads little; a term that fills one
+    by itself has one to itself, so that its neighbours are read without it."""
+    terms, counts = postings.terms, postings.counts
+    if not len(terms):
+        return
+    ends = np.cumsum(counts, dtype=np.int64)
+    sizes = 12 + 4 * counts.astype(np.int64)
+    large = sizes >= PAGE_BYTES
+    steps = np.cumsum(np.where(large, 0, sizes)) // PAGE_BYTES
+    cuts = (np.diff(steps) > 0) | large[1:] | large[:-1]
+    edges = [0, *(np.flatnonzero(cuts) + 1).tolist(), len(terms)]
+    for start, end in pairwise(edges):
+        begin = int(ends[start - 1]) if start else 0
+        yield _page(
+            Postings(
+                terms=terms[start:end],
+                counts=counts[start:end],
+                passages=postings.passages[begin : ends[end - 1]],
+                weights=postings.weights[begin : ends[end - 1]],
+            )
+        )
+
+
+def read(content: bytes | memoryview) -> Postings:
+    """A page, without copying it."""
+    size = int(np.frombuffer(content, dtype=np.int64, count=1)[0])
+    total = (len(content) - 8 - 12 * size) // 4
+    return Postings(
+        terms=np.frombuffer(content, dtype=np.int64, count=size, offset=8),
+        counts=np.frombuffer(content, dtype=np.uint32, count=size, offset=8 + 8 * size),
+        passages=np.frombuffer(content, dtype=np.uint16, count=total, offset=8 + 12 * size),
+        weights=np.frombuffer(
+            content, dtype=np.uint16, count=total, offset=8 + 12 * size + 2 * total
+        ),
+    )
+
+
+def merge(parts: Sequence[tuple[Postings, NDArray[np.int32]]]) -> Postings:
+    """Several as one. Each comes with the new numbers of its passages, -1 for those that are dead;
+    the numbers of a part are above those of the part before it."""
+    terms, passages, weights = [], [], []
+    for postings, numbers in parts:
+        moved = numbers[postings.passages]
+        kept = moved >= 0
+        terms.append(np.repeat(postings.terms, postings.counts)[kept])
+        passages.append(moved[kept].astype(np.uint16))
+        weights.append(postings.weights[kept])
+    return _sorted(
+        np.concatenate(terms),
+        passages=np.concatenate(passages),
+        weights=np.concatenate(weights),
+    )
+
+
+class Segment:
+    """What a question needs of a segment: the pages where its terms stand, and who does not count.
+
+    `dead` passages are not there; `hidden` ones are, but are no hits of this question.
+    """
+
+    def __init__(self, *, id: int, chunk_count: int) -> None:
+        self.id = id
+        self.chunk_count = chunk_count
+        self.postings: list[Postings] = []
+        self._dead: NDArray[np.bool_] | None = None
+        self._shown: NDArray[np.bool_] | None = None
+
+    def bury(self, first: int, *, count: int) -> None:
+        if self._dead is None:
+            self._dead = np.zeros(self.chunk_count, dtype=np.bool_)
+        self._dead[first : first + count] = True
+
+    def hide_all(self) -> None:
+        self._shown = np.zeros(self.chunk_count, dtype=np.bool_)
+
+    def show(self, first: int, *, count: int) -> None:
+        assert self._shown is not None
+        self._shown[first : first + count] = True
+
+    @property
+    def live(self) -> int:
+        return self.chunk_count - (0 if self._dead is None else int(self._dead.sum()))
+
+    def of(self, key: int) -> tuple[Numbers, Numbers] | None:
+        """Passages and weights of a term, the dead ones among them."""
+        for page in self.postings:
+            at = int(np.searchsorted(page.terms, key))
+            if at < len(page.terms) and page.terms[at] == key:
+                start = int(page.counts[:at].sum(dtype=np.int64))
+                end = start + int(page.counts[at])
+                return page.passages[start:end], page.weights[start:end]
+        return None
+
+    def count(self, passages: Numbers) -> int:
+        """How many of them live."""
+        if self._dead is None:
+            return len(passages)
+        return len(passages) - int(self._dead[passages].sum())
+
+    def silence(self, scores: NDArray[np.float32]) -> None:
+        """Nothing for who is no hit."""
+        if self._dead is not None:
+            scores[self._dead] = 0
+        if self._shown is not None:
+            scores[~self._shown] = 0
+
+
+def best(
+    segments: Sequence[Segment], *, keys: Sequence[int], limit: int
+) -> list[tuple[int, int, float]]:
+    """Segment, number and score of the `limit` best passages, in no order, and of those that are
+    as good as the last of them: which of these it is to be, others decide."""
+    total = sum(segment.live for segment in segments)
+    scores = {segment.id: np.zeros(segment.chunk_count, dtype=np.float32) for segment in segments}
+    for key in keys:
+        found = [(segment, of) for segment in segments if (of := segment.of(key)) is not None]
+        count = sum(segment.count(passages) for segment, (passages, _) in found)
+        idf = np.float32(rarity(count, total=total) / STEPS)
+        for segment, (passages, weights) in found:
+            scores[segment.id][passages] += weights * idf
+    for segment in segments:
+        segment.silence(scores[segment.id])
+    return _top(scores, limit=limit)
+
+
+def _top(scores: Mapping[int, NDArray[np.float32]], *, limit: int) -> list[tuple[int, int, float]]:
+    found: list[tuple[int, int, float]] = []
+    for segment_id, values in scores.items():
+        numbers = _best_numbers(values, limit=limit)
+        found += zip(
+            [segment_id] * len(numbers), numbers.tolist(), values[numbers].tolist(), strict=True
+        )
+    if len(found) <= limit:
+        return found
+    found.sort(key=lambda hit: -hit[2])
+    least = found[limit - 1][2]
+    return [hit for hit in found[: limit + TIES_MAX] if hit[2] >= least]
+
+
+def _best_numbers(values: NDArray[np.float32], *, limit: int) -> NDArray[np.intp]:
+    """Those above zero that are at least as good as the one at the limit."""
+    numbers = np.flatnonzero(values)
+    if len(numbers) <= limit:
+        return numbers
+    kept = values[numbers]
+    least = np.partition(kept, len(kept) - limit)[len(kept) - limit]
+    return numbers[kept >= least]
+
+
+def _sorted(terms: Keys, *, passages: Numbers, weights: Numbers) -> Postings:
+    """One entry for each pair of term and passage, in the order of passages: brought into shape."""
+    order = np.argsort(terms, kind="stable")
+    found, counts = np.unique(terms, return_counts=True)
+    return Postings(
+        terms=found,
+        counts=counts.astype(np.uint32),
+        passages=passages[order],
+        weights=weights[order],
+    )
+
+
+def _page(postings: Postings) -> Page:
+    size = np.array([len(postings.terms)], dtype=np.int64)
+    return Page(
+        first_term=int(postings.terms[0]),
+        last_term=int(postings.terms[-1]),
+        content=b"".join(array.tobytes() for array in (size, *postings)),
+    )

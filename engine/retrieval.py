@@ -1,0 +1,162 @@
+"""The planner: which passages of a RAG come into question, and how they are ranked.
+
+Our code chooses the statement, not the database's planner: that one took the graph for a small
+share of a large table and found one of ten. A profile without an ANN table is scanned; one with a
+table is asked through it, and scanned after all where that would give too little. All of it happens
+in the caller's transaction, which sees one moment: an answer is never half old and half new.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.fusion import fused
+from engine.models import CustomerId, IndexId, Mode, Noun, RagId, SourceId
+from engine.store import Tx, near, postings
+from engine.store.near import Near, Target
+
+# Candidates of each side. A passage that only one side has in its first hundred can still win; one
+# that neither side has cannot.
+CANDIDATES_MIN = 100
+CANDIDATES_PER_HIT = 2
+ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
+COUNTED_SOURCES_MAX = 2_000  # of a filter: counting the chunks of more takes longer than it saves
+LEXICAL_HALF = 10.0  # the BM25 score that counts as one half where it stands alone
+
+Key = tuple[IndexId, int, int]
+
+
+class Question(Noun, frozen=True, kw_only=True):
+    """What is asked of a target. `source_ids` None: any; `vector` is None in lexical mode."""
+
+    customer_id: CustomerId
+    rag_id: RagId
+    target: Target
+    text: str
+    mode: Mode
+    vector: NDArray[np.float32] | None
+    source_ids: Sequence[SourceId] | None
+
+
+class Ranked(Noun, frozen=True, kw_only=True):
+    """A candidate in its place; `score` is in 0..1."""
+
+    key: Key
+    score: float
+    dense: float | None = None
+    lexical: float | None = None
+
+
+class Candidates(Noun, frozen=True, kw_only=True):
+    """Best first. `complete`: nothing else of the RAG comes into question."""
+
+    ranked: list[Ranked]
+    complete: bool
+
+
+def candidates_for(top_k: int) -> int:
+    return max(CANDIDATES_MIN, CANDIDATES_PER_HIT * top_k)
+
+
+async def candidates(
+    tx: Tx, *, question: Question, limit: int, exact_chunks_max: int
+) -> Candidates:
+    """The best of both sides, `limit` of each. Raises Superseded, ModelUnavailable."""
+    by_vector: dict[Key, float] = {}
+    by_words: dict[Key, float] = {}
+    if question.mode is not Mode.DENSE:
+        by_words = await _lexical(tx, question=question, limit=limit)
+    if question.vector is not None:
+        by_vector = _keyed(
+            await _dense(tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max)
+        )
+    complete = max(len(by_vector), len(by_words)) < limit
+    if question.mode is Mode.HYBRID and question.vector is not None:
+        missing = [key for key in by_words if key not in by_vector]
+        by_vector |= _keyed(
+            await near.scored(
+                tx, customer_id=question.customer_id, vector=question.vector, keys=missing
+            )
+        )
+    return Candidates(
+        ranked=ranked(question.mode, dense=by_vector, lexical=by_words), complete=complete
+    )
+
+
+def ranked(mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, float]) -> list[Ranked]:
+    """Best first. The score of one side alone says the same for every question: the cosine cut to
+    0..1, or BM25 bent into it. A hybrid one compares the candidates of its question."""
+    match mode:
+        case Mode.DENSE:
+            pairs = [(key, min(max(score, 0.0), 1.0)) for key, score in dense.items()]
+        case Mode.LEXICAL:
+            pairs = [(key, score / (score + LEXICAL_HALF)) for key, score in lexical.items()]
+        case Mode.HYBRID:
+            pairs = fused(dense, lexical)
+    return [
+        Ranked(key=key, score=score, dense=dense.get(key), lexical=lexical.get(key))
+        for key, score in pairs
+    ]
+
+
+async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, float]:
+    found = await postings.ranked(
+        tx,
+        customer_id=question.customer_id,
+        profile_id=question.target.profile_id,
+        question=question.text,
+        limit=limit,
+        source_ids=question.source_ids,
+    )
+    return {(each.index_id, each.generation, each.ordinal): each.score for each in found}
+
+
+async def _dense(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> list[Near]:
+    """The nearest `limit`, or all there are: whatever the ANN table leaves out is scanned for."""
+    assert question.vector is not None
+    number = question.target.ann_number
+    if number is not None and not await _worth_scanning(
+        tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
+    ):
+        found = await near.approximate(
+            tx,
+            customer_id=question.customer_id,
+            rag_id=question.rag_id,
+            profile_id=question.target.profile_id,
+            ann_number=number,
+            vector=question.vector,
+            limit=limit,
+            source_ids=question.source_ids,
+        )
+        if len(found) >= limit:
+            return found
+    return await near.exact(
+        tx,
+        customer_id=question.customer_id,
+        rag_id=question.rag_id,
+        profile_id=question.target.profile_id,
+        vector=question.vector,
+        limit=limit,
+        source_ids=question.source_ids,
+    )
+
+
+async def _worth_scanning(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> bool:
+    """Whether a scan costs no more than the graph, or the graph is not made for so many."""
+    if limit > ANN_CANDIDATES_MAX:
+        return True
+    source_ids = question.source_ids
+    if source_ids is None or len(source_ids) > COUNTED_SOURCES_MAX:
+        return False
+    chunk_count = await near.chunk_count(
+        tx,
+        customer_id=question.customer_id,
+        profile_id=question.target.profile_id,
+        source_ids=source_ids,
+    )
+    return chunk_count <= exact_chunks_max
+
+
+def _keyed(found: Sequence[Near]) -> dict[Key, float]:
+    return {(each.index_id, each.generation, each.ordinal): each.dense for each in found}

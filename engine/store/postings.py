@@ -1,0 +1,199 @@
+"""Search by words: BM25 over the live segments of a profile, in three statements.
+
+The first says which segments there are and what is dead in them, the second fetches the pages where
+the question's terms stand, the third says which chunks the best numbers stand for. They need no
+common snapshot: pages and members never change, and outlive their replacement for a while.
+"""
+
+from collections.abc import Sequence
+
+from engine.inverted import Segment, best, read
+from engine.lexical import question_terms, term_key
+from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
+from engine.store.database import Tx
+
+
+class Scored(Noun, frozen=True, kw_only=True):
+    """A live chunk by its place, and its BM25 score."""
+
+    index_id: IndexId
+    generation: int
+    ordinal: int
+    score: float
+
+
+class _Head(Noun, frozen=True, kw_only=True):
+    id: int
+    chunk_count: int
+    analysers: list[str]
+    dead_firsts: list[int]
+    dead_counts: list[int]
+
+
+class _Range(Noun, frozen=True, kw_only=True):
+    segment_id: int
+    first_number: int
+    chunk_count: int
+
+
+class _Place(Noun, frozen=True, kw_only=True):
+    position: int
+    index_id: IndexId
+    generation: int
+    ordinal: int
+
+
+async def ranked(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    profile_id: ProfileId,
+    question: str,
+    limit: int,
+    source_ids: Sequence[SourceId] | None = None,
+) -> list[Scored]:
+    """The `limit` best chunks for the words of a question, best first, then by index and ordinal.
+
+    Only such as have one of its terms. `source_ids`: of these sources only; how rare a term is
+    counts over all of them still.
+    """
+    segments = await _live(tx, customer_id=customer_id, profile_id=profile_id)
+    terms = question_terms(question, analysers=sorted({a for s in segments for a in s.analysers}))
+    if not terms or limit < 1:
+        return []
+    keys = [term_key(term) for term in terms]
+    found = {head.id: _segment(head) for head in segments}
+    await _fetch(tx, customer_id=customer_id, segments=found, keys=keys)
+    if source_ids is not None:
+        await _restrict(
+            tx,
+            customer_id=customer_id,
+            profile_id=profile_id,
+            segments=found,
+            source_ids=source_ids,
+        )
+    hits = best(list(found.values()), keys=keys, limit=limit)
+    return await _placed(tx, customer_id=customer_id, hits=hits, limit=limit)
+
+
+def _segment(head: _Head) -> Segment:
+    segment = Segment(id=head.id, chunk_count=head.chunk_count)
+    for first, count in zip(head.dead_firsts, head.dead_counts, strict=True):
+        segment.bury(first, count=count)
+    return segment
+
+
+async def _live(tx: Tx, *, customer_id: CustomerId, profile_id: ProfileId) -> list[_Head]:
+    """In one statement, because a merge drops the marks of what it leaves out."""
+    return await tx.all(
+        _Head,
+        """
+        WITH dead AS (
+            SELECT m.segment_id, array_agg(m.first_number) AS firsts,
+                   array_agg(m.chunk_count) AS counts
+            FROM dead_members d JOIN segment_members m ON m.id = d.member_id
+            WHERE d.profile_id = %(profile_id)s AND d.customer_id = %(customer_id)s
+              AND m.customer_id = %(customer_id)s
+            GROUP BY m.segment_id
+        )
+        SELECT s.id, s.chunk_count, s.analysers, COALESCE(dead.firsts, '{}') AS dead_firsts,
+               COALESCE(dead.counts, '{}') AS dead_counts
+        FROM segments s LEFT JOIN dead ON dead.segment_id = s.id
+        WHERE s.profile_id = %(profile_id)s AND s.customer_id = %(customer_id)s
+          AND s.state = 'live'
+        ORDER BY s.id
+        """,
+        {"profile_id": profile_id, "customer_id": customer_id},
+    )
+
+
+async def _fetch(
+    tx: Tx, *, customer_id: CustomerId, segments: dict[int, Segment], keys: Sequence[int]
+) -> None:
+    """Each page once, however many of the terms stand in it."""
+    cursor = await tx.connection.execute(
+        """
+        WITH wanted AS MATERIALIZED (
+            SELECT DISTINCT s.id AS segment_id, p.first_term
+            FROM unnest(%(segment_ids)s::bigint[]) AS s (id)
+            CROSS JOIN unnest(%(keys)s::bigint[]) AS t (key)
+            CROSS JOIN LATERAL (
+                SELECT first_term, last_term FROM postings
+                WHERE segment_id = s.id AND first_term <= t.key AND customer_id = %(customer_id)s
+                ORDER BY first_term DESC LIMIT 1) p
+            WHERE p.last_term >= t.key
+        )
+        SELECT p.segment_id, p.content
+        FROM wanted w JOIN postings p USING (segment_id, first_term)
+        WHERE p.customer_id = %(customer_id)s
+        """,
+        {"segment_ids": list(segments), "keys": list(keys), "customer_id": customer_id},
+        binary=True,
+    )
+    async for row in cursor:
+        segments[row["segment_id"]].postings.append(read(row["content"]))
+
+
+async def _restrict(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    profile_id: ProfileId,
+    segments: dict[int, Segment],
+    source_ids: Sequence[SourceId],
+) -> None:
+    for segment in segments.values():
+        segment.hide_all()
+    ranges = await tx.all(
+        _Range,
+        """
+        SELECT m.segment_id, m.first_number, m.chunk_count
+        FROM indexes i JOIN segment_members m ON m.index_id = i.id
+        WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
+          AND i.source_id = ANY(%(source_ids)s) AND m.customer_id = %(customer_id)s
+          AND m.segment_id = ANY(%(segment_ids)s)
+        """,
+        {
+            "profile_id": profile_id,
+            "customer_id": customer_id,
+            "source_ids": list(source_ids),
+            "segment_ids": list(segments),
+        },
+    )
+    for each in ranges:
+        segments[each.segment_id].show(each.first_number, count=each.chunk_count)
+
+
+async def _placed(
+    tx: Tx, *, customer_id: CustomerId, hits: Sequence[tuple[int, int, float]], limit: int
+) -> list[Scored]:
+    """The chunks that numbers of segments stand for, in their final order."""
+    places = await tx.all(
+        _Place,
+        """
+        SELECT h.position, m.index_id, m.generation,
+               m.first_ordinal + h.number - m.first_number AS ordinal
+        FROM unnest(%(segment_ids)s::bigint[], %(numbers)s::int[]) WITH ORDINALITY
+             AS h (segment_id, number, position)
+        CROSS JOIN LATERAL (
+            SELECT index_id, generation, first_ordinal, first_number FROM segment_members
+            WHERE segment_id = h.segment_id AND first_number <= h.number
+              AND customer_id = %(customer_id)s
+            ORDER BY first_number DESC LIMIT 1) m
+        """,
+        {
+            "segment_ids": [segment_id for segment_id, _, _ in hits],
+            "numbers": [number for _, number, _ in hits],
+            "customer_id": customer_id,
+        },
+    )
+    scored = [
+        Scored(
+            index_id=place.index_id,
+            generation=place.generation,
+            ordinal=place.ordinal,
+            score=hits[place.position - 1][2],
+        )
+        for place in places
+    ]
+    return sorted(scored, key=lambda hit: (-hit.score, hit.index_id, hit.ordinal))[:limit]

@@ -1,0 +1,105 @@
+"""A RAG with an ANN table, kept by the workers' own keeper, and what a scan says beside it."""
+
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import pytest
+from fix_ann import Filler, Vectors
+from fix_store import Store
+
+from engine.config import Limits
+from engine.models import CustomerId, Mode, ProfileId, RagId, SourceId
+from engine.retrieval import Key, Question, candidates
+from engine.store import near
+from workers.ann import AnnKeeper
+from workers.failpoint import Failpoint
+
+LIMITS = Limits(exact_chunks_max=50, ann_s=0.1)
+
+
+class Large:
+    """As the API and a worker see it."""
+
+    def __init__(self, store: Store, filler: Filler, *, limits: Limits = LIMITS) -> None:
+        self.store = store
+        self.filler = filler
+        self.customer_id = CustomerId(filler.customer())
+        rag_id, profile_id = filler.rag(self.customer_id)
+        self.rag_id, self.profile_id = RagId(rag_id), ProfileId(profile_id)
+        self.keeper = AnnKeeper(database=store.worker, limits=limits, failpoint=Failpoint(""))
+
+    def source(self, vectors: Vectors) -> SourceId:
+        return SourceId(self.filler.source(self.profile_id, vectors))
+
+    async def keep(self) -> int:
+        """Until nothing is left to do."""
+        async with self.store.worker.owned() as owner:
+            return await self.keeper.once(owner)
+
+    async def number(self) -> int | None:
+        """Of the table that is asked."""
+        async with self.store.api.transaction(customer_id=self.customer_id) as tx:
+            target = await near.target(tx, customer_id=self.customer_id, rag_id=self.rag_id)
+        return target.ann_number if target else None
+
+    async def ask(
+        self,
+        vector: Vectors,
+        *,
+        limit: int = 10,
+        source_ids: Sequence[SourceId] | None = None,
+        exact_chunks_max: int = 5,
+    ) -> list[Key]:
+        """What the planner finds, best first."""
+        async with self.store.api.transaction(customer_id=self.customer_id, snapshot=True) as tx:
+            target = await near.target(tx, customer_id=self.customer_id, rag_id=self.rag_id)
+            assert target
+            question = Question(
+                customer_id=self.customer_id,
+                rag_id=self.rag_id,
+                target=target,
+                text="?",
+                mode=Mode.DENSE,
+                vector=vector,
+                source_ids=source_ids,
+            )
+            found = await candidates(
+                tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
+            )
+        return [each.key for each in found.ranked]
+
+    async def scan(
+        self,
+        vector: Vectors,
+        *,
+        limit: int = 10,
+        source_ids: Sequence[SourceId] | None = None,
+    ) -> list[Key]:
+        """What there is to be found, best first."""
+        async with self.store.api.transaction(customer_id=self.customer_id) as tx:
+            found = await near.exact(
+                tx,
+                customer_id=self.customer_id,
+                rag_id=self.rag_id,
+                profile_id=self.profile_id,
+                vector=vector,
+                limit=limit,
+                source_ids=source_ids,
+            )
+        return [(each.index_id, each.generation, each.ordinal) for each in found]
+
+
+@pytest.fixture
+def filler(admin_database_url: str) -> Iterator[Filler]:
+    made = Filler(admin_database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def large(store: Store, filler: Filler) -> Large:
+    return Large(store, filler)
+
+
+def index_ids(keys: Sequence[Key]) -> set[UUID]:
+    return {key[0] for key in keys}

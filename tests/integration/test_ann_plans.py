@@ -1,0 +1,136 @@
+"""The statements of a query and of the ANN tables' keeper read what they need and no more."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from fix_ann import grouped
+from fix_large import Large
+from psycopg import AsyncConnection
+
+from engine.models import SourceId
+from engine.store import ann, annentries, hits, near
+from engine.store.ann import AnnTable
+from engine.store.database import Tx
+
+pytestmark = pytest.mark.anyio
+
+EXPLAIN = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) "
+SOURCES, PER_SOURCE = 150, 20
+
+
+@pytest.fixture
+async def crowded(large: Large) -> Large:
+    """3,000 chunks in a table beside as many of somebody else, and ten sources not in it yet."""
+    _, crowd = large.filler.rag(large.filler.customer())
+    for seed in range(SOURCES):
+        large.filler.source(crowd, grouped(PER_SOURCE, seed=seed))
+        large.source(grouped(PER_SOURCE, seed=seed))
+    await large.keep()
+    for seed in range(10):
+        large.source(grouped(PER_SOURCE, seed=1_000 + seed))
+    large.filler.connection.execute("VACUUM ANALYZE")
+    return large
+
+
+class Explained:
+    """The plans of what is executed on a connection, whose answers are these plans."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.plans: list[str] = []
+        self._execute = connection.execute
+
+    async def execute(self, query, params=None, **more):
+        text = query if isinstance(query, str) else query.as_string(None)
+        if "set_config" not in text:
+            rows = await (await self._execute(EXPLAIN + text, params, prepare=False)).fetchall()
+            self.plans.append("\n".join(row["QUERY PLAN"] for row in rows))
+        return await self._execute(query, params, **more)
+
+
+@contextmanager
+def explained(tx: Tx, monkeypatch) -> Iterator[list[str]]:
+    spy = Explained(tx.connection)
+    with monkeypatch.context() as patch:
+        patch.setattr(tx.connection, "execute", spy.execute)
+        yield spy.plans
+
+
+async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) -> list[near.Near]:
+    given = {
+        "customer_id": large.customer_id,
+        "rag_id": large.rag_id,
+        "profile_id": large.profile_id,
+        "vector": grouped(1, seed=7)[0],
+        "limit": 20,
+        "source_ids": source_ids,
+    }
+    if number is None:
+        return await near.exact(tx, **given)
+    return await near.approximate(tx, ann_number=number, **given)
+
+
+async def test_the_graph_is_walked_and_beside_it_only_what_waits_is_scanned(
+    crowded: Large, monkeypatch
+):
+    number = await crowded.number()
+    async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
+        for source_ids in (None, [SourceId(row["id"]) for row in await sources(crowded)]):
+            with explained(tx, monkeypatch) as plans:
+                assert len(await asked(crowded, tx, number=number, source_ids=source_ids)) == 20
+            (plan,) = plans
+            assert f"Index Scan using ann_{number}_graph" in plan, plan
+            assert source_ids or "indexes_without_entries" in plan, plan
+            assert "Seq Scan" not in plan, plan
+
+
+async def sources(large: Large) -> list[dict[str, object]]:
+    return await large.store.fetch(
+        "SELECT id FROM sources WHERE rag_id = %(id)s LIMIT 100", id=large.rag_id
+    )
+
+
+async def test_a_scan_reads_its_own_profile_only(crowded: Large, monkeypatch):
+    _, profile_id = crowded.filler.rag(crowded.customer_id)
+    crowded.filler.source(profile_id, grouped(30))
+    crowded.profile_id = profile_id  # type: ignore[assignment]
+    async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
+        with explained(tx, monkeypatch) as plans:
+            assert len(await asked(crowded, tx, number=None)) == 20
+    assert "chunks_pkey" in plans[0], plans[0]
+    assert "Seq Scan on chunks" not in plans[0], plans[0]
+
+
+async def test_chosen_chunks_are_read_by_their_keys(crowded: Large, monkeypatch):
+    keys = await crowded.ask(grouped(1)[0], limit=10)
+    given = {"customer_id": crowded.customer_id, "keys": keys}
+    async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
+        with explained(tx, monkeypatch) as plans:
+            assert len(await hits.read(tx, **given)) == 10
+            assert await hits.beside(tx, **given)
+            assert len(await near.scored(tx, vector=grouped(1)[0], **given)) == 10
+    assert len(plans) == 3
+    for plan in plans:
+        assert "chunks_pkey" in plan, plan
+        assert "Seq Scan on chunks" not in plan, plan
+
+
+async def test_the_keeper_steps_from_generation_to_generation(crowded: Large, monkeypatch):
+    async with crowded.store.worker.transaction() as tx:
+        number = await crowded.number()
+        (table,) = [each for each in await ann.tables(tx) if each.number == number]
+        await plans_of_the_keeper(tx, table=table, monkeypatch=monkeypatch)
+
+
+async def plans_of_the_keeper(tx: Tx, *, table: AnnTable, monkeypatch) -> None:
+    await tx.run("SET LOCAL enable_seqscan TO off")  # which so few indexes would be worth
+    with explained(tx, monkeypatch) as plans:
+        assert await annentries.delete_dead(tx, table=table, limit=1_000) == 0
+        assert len(await annentries.waiting(tx, table=table, limit=100)) == 10
+        assert await annentries.waiting_chunks(tx, table=table) == 10 * PER_SOURCE
+    walk, waiting, waiting_chunks = plans
+    # Two generations are no more than two steps on, however many entries they have.
+    assert f"ann_{table.number}_by_key" in walk, walk
+    assert "Seq Scan on ann" not in walk, walk
+    for plan in (waiting, waiting_chunks):
+        assert "indexes_without_entries" in plan, plan

@@ -1,0 +1,76 @@
+"""Two rankings become one that neither side's scale decides."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.fusion import DENSE_SHARE, fused
+
+KEYS = st.integers(0, 30)
+COSINES = st.floats(-1, 1, allow_nan=False)
+BM25 = st.floats(0.01, 60, allow_nan=False)
+
+
+@st.composite
+def sides(draw):
+    """Every candidate has a dense score, some have a lexical one."""
+    dense = draw(st.dictionaries(KEYS, COSINES, max_size=20))
+    lexical = draw(st.dictionaries(st.sampled_from(sorted(dense)), BM25) if dense else st.just({}))
+    return dense, lexical
+
+
+@given(sides())
+def test_every_candidate_is_ranked_once_with_a_score_from_0_to_1_best_first(given_sides):
+    dense, lexical = given_sides
+    ranked = fused(dense, lexical)
+    assert sorted(key for key, _ in ranked) == sorted(dense)
+    scores = [score for _, score in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+
+
+@given(sides())
+def test_who_is_ahead_on_both_sides_is_not_behind_in_the_sum(given_sides):
+    dense, lexical = given_sides
+    scores = dict(fused(dense, lexical))
+    for one in dense:
+        for other in dense:
+            if dense[one] >= dense[other] and lexical.get(one, 0) >= lexical.get(other, 0):
+                assert scores[one] >= scores[other] - 1e-9
+
+
+@given(sides(), st.floats(0.1, 5), st.floats(0.1, 5))
+def test_the_scale_of_a_side_says_nothing(given_sides, wider, higher):
+    dense, lexical = given_sides
+    scores = dict(fused(dense, lexical))
+    again = dict(
+        fused(
+            {key: wider * score + 0.3 for key, score in dense.items()},
+            {key: higher * score for key, score in lexical.items()},
+        )
+    )
+    # Cosines that differ by less than a float can tell apart are left to chance.
+    if len(dense) < 2 or max(dense.values()) - min(dense.values()) > 1e-6:
+        assert again == pytest.approx(scores, abs=1e-6)
+
+
+@given(st.dictionaries(KEYS, COSINES, min_size=1))
+def test_without_any_word_found_vectors_decide_alone(dense):
+    ranked = fused(dense, {})
+    assert ranked[0][1] == 1.0
+    assert [dense[key] for key, _ in ranked] == sorted(dense.values(), reverse=True)
+
+
+def test_a_passage_without_the_words_keeps_its_dense_share():
+    ranked = dict(fused({"both": 0.2, "meaning": 0.8}, {"both": 12.0}))
+    assert ranked == pytest.approx({"both": 1 - DENSE_SHARE, "meaning": DENSE_SHARE})
+
+
+def test_nothing_of_nothing():
+    assert fused({}, {}) == []
+
+
+def test_ties_keep_an_order_that_does_not_depend_on_how_the_candidates_came():
+    one = fused({"a": 0.5, "b": 0.5, "c": 0.5}, {"a": 1.0, "b": 1.0, "c": 1.0})
+    other = fused({"c": 0.5, "b": 0.5, "a": 0.5}, {"b": 1.0, "a": 1.0, "c": 1.0})
+    assert one == other
