@@ -36,6 +36,14 @@ class Postings(NamedTuple):
     weights: Numbers
 
 
+_NOTHING = Postings(
+    terms=np.zeros(0, dtype=np.int64),
+    counts=np.zeros(0, dtype=np.uint32),
+    passages=np.zeros(0, dtype=np.uint16),
+    weights=np.zeros(0, dtype=np.uint16),
+)
+
+
 class Page(NamedTuple):
     """Neighbouring terms, from the first to the last one, as bytes."""
 
@@ -114,6 +122,29 @@ def read(content: bytes | memoryview) -> Postings:
     )
 
 
+def between(postings: Postings, *, first: int, last: int) -> Postings:
+    """The part of a page from one term to another."""
+    start = int(np.searchsorted(postings.terms, first))
+    end = int(np.searchsorted(postings.terms, last, side="right"))
+    if (start, end) == (0, len(postings.terms)):
+        return postings
+    ends = np.cumsum(postings.counts, dtype=np.int64)
+    low = int(ends[start - 1]) if start else 0
+    high = int(ends[end - 1]) if end else 0
+    return Postings(
+        terms=postings.terms[start:end],
+        counts=postings.counts[start:end],
+        passages=postings.passages[low:high],
+        weights=postings.weights[low:high],
+    )
+
+
+def ranges(count: int) -> Iterator[tuple[int, int]]:
+    """All terms there may be, in so many parts of the same size: first and last of each."""
+    edges = [-(2**63) + 2**64 * number // count for number in range(count + 1)]
+    return ((first, after - 1) for first, after in pairwise(edges))
+
+
 def merge(parts: Sequence[tuple[Postings, NDArray[np.int32]]]) -> Postings:
     """Several as one. Each comes with the new numbers of its passages, -1 for those that are dead;
     the numbers of a part are above those of the part before it."""
@@ -124,6 +155,8 @@ def merge(parts: Sequence[tuple[Postings, NDArray[np.int32]]]) -> Postings:
         terms.append(np.repeat(postings.terms, postings.counts)[kept])
         passages.append(moved[kept].astype(np.uint16))
         weights.append(postings.weights[kept])
+    if not parts:
+        return _NOTHING
     return _sorted(
         np.concatenate(terms),
         passages=np.concatenate(passages),
@@ -223,7 +256,8 @@ def _best_numbers(values: NDArray[np.float32], *, limit: int) -> NDArray[np.intp
         return numbers
     kept = values[numbers]
     least = np.partition(kept, len(kept) - limit)[len(kept) - limit]
-    return numbers[kept >= least]
+    chosen: NDArray[np.intp] = numbers[kept >= least]
+    return chosen
 
 
 def _sorted(terms: Keys, *, passages: Numbers, weights: Numbers) -> Postings:
