@@ -2,7 +2,7 @@
 
 Processor time is that of this process and of its database sessions together. The passages are
 random words by Zipf's law, so that the commonest stand in nearly every passage, as in real text;
-questions are drawn from the same words.
+questions are drawn from the same words, function words among them.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from engine.inverted import build
 from engine.lexical import Analyser, terms
 from engine.local import LocalServices
 from engine.models import CustomerId, IndexId, ProfileId, RagId, SourceId
+from engine.stopwords import FUNCTION_WORDS
 from engine.store import Database, Tx, merging, postings, rags, segments
 from engine.store.claims import ClaimedIndex
 from engine.store.schema import apply_schema
@@ -39,6 +40,7 @@ VOCABULARY = 300_000
 QUESTIONS = 200
 DELETED = (0.01, 0.05, 0.5)
 ANALYSER = Analyser("en.1")
+COMMON = FUNCTION_WORDS["en"].split()
 
 
 class Cost(NamedTuple):
@@ -146,7 +148,7 @@ def _spent(place: Place) -> float:
 def _texts(random: np.random.Generator, *, passages: int) -> list[str]:
     lengths = np.maximum(5, random.normal(PASSAGE_WORDS, PASSAGE_WORDS / 4, passages)).astype(int)
     ranks = _ranks(random, int(lengths.sum()))
-    words = [f"w{rank:x}g" for rank in ranks.tolist()]
+    words = [_word(rank) for rank in ranks.tolist()]
     ends = np.cumsum(lengths).tolist()
     return [
         " ".join(words[end - length : end])
@@ -244,7 +246,12 @@ async def _ask(place: Place, random: np.random.Generator) -> tuple[float, float,
 
 def _question(random: np.random.Generator) -> str:
     ranks = _ranks(random, int(random.integers(3, 11)))
-    return " ".join(f"w{rank:x}g" for rank in ranks.tolist())
+    return " ".join(_word(rank) for rank in ranks.tolist())
+
+
+def _word(rank: int) -> str:
+    """The commonest words of English text are its function words."""
+    return COMMON[rank] if rank < len(COMMON) else f"w{rank:x}g"
 
 
 async def _ranked(tx: Tx, place: Place, *, question: str) -> None:

@@ -6,6 +6,7 @@ leases and purges. Every step is bounded; what is left over is done in the next 
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,12 +15,17 @@ from numpy.typing import NDArray
 from engine.config import Limits
 from engine.errors import Superseded, Unavailable
 from engine.inverted import Postings, merge, ranges
-from engine.store import Database, Tx, merging, purge
+from engine.lexical import analyser_of
+from engine.store import Database, Tx, merging, purge, segments, wordless
 from engine.store.merging import Crowd, Member
+from engine.store.wordless import Wordless
+from workers.words import words_of
 
 log = logging.getLogger(__name__)
 
 ROUND_CROWDS = 20
+ROUND_FILLS = 20
+WORDLESS_S = 3_600.0  # found by looking at all indexes: at the beginning, and now and then
 SLICE_CHUNKS = 8_192  # what is read, put together and written in one transaction: some 3 MB
 
 Numbers = dict[int, NDArray[np.int32]]
@@ -48,10 +54,44 @@ class Merge:
             await asyncio.sleep(self._limits.sweep_s)
         async with self._database.transaction() as tx:
             await merging.discard_unfinished(tx)
+        looked = -math.inf
         while True:
             await purge.alive(lock)
+            if asyncio.get_running_loop().time() - looked > WORDLESS_S:
+                await self.fill(lock=lock)
+                looked = asyncio.get_running_loop().time()
             if not await self.once(lock=lock):
                 await asyncio.sleep(self._limits.sweep_s)
+
+    async def fill(self, *, lock: Tx | None = None) -> int:
+        """Give words to generations that have none; returns to how many."""
+        filled = 0
+        while True:
+            async with self._database.transaction() as tx:
+                found = await wordless.find(tx, limit=ROUND_FILLS)
+            given = [each for each in found if await self._give_words(each)]
+            filled += len(given)
+            if not given:  # the last of them, or what is left changes hands just now
+                return filled
+            log.info("words given", extra={"indexes": len(given)})
+            if lock is not None:
+                await purge.alive(lock)
+
+    async def _give_words(self, found: Wordless) -> bool:
+        try:
+            async with self._database.transaction() as tx:
+                texts = await wordless.texts(tx, found=found)
+            analyser = analyser_of(found.sample, declared=found.language)
+            made = await asyncio.to_thread(
+                words_of, texts, analyser=analyser, usual_length=found.usual_length
+            )
+            async with self._database.transaction() as tx:
+                held = await wordless.hold(tx, found=found)
+                if held:
+                    await segments.add(tx, claim=wordless.claim_of(found), made=made)
+        except Superseded:
+            return False
+        return held
 
     async def once(self, *, lock: Tx | None = None) -> int:
         """One round; returns how many segments were replaced."""

@@ -2,35 +2,9 @@
 
 import pytest
 from fix_store import Store
-from fix_words import wordy, write
-
-from engine.models import CustomerId, ProfileId, RagId, SourceId
-from engine.store import postings, rags, sources
-from engine.store.postings import Scored
+from fix_words import ask, delete, refresh, wordy
 
 pytestmark = pytest.mark.anyio
-
-
-async def ask(
-    store: Store,
-    customer_id: CustomerId,
-    rag_id: RagId,
-    question: str,
-    *,
-    limit: int = 10,
-    source_ids: list[SourceId] | None = None,
-) -> list[Scored]:
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-        assert profile
-        return await postings.ranked(
-            tx,
-            customer_id=customer_id,
-            profile_id=ProfileId(profile.id),
-            question=question,
-            limit=limit,
-            source_ids=source_ids,
-        )
 
 
 async def test_a_generation_is_found_by_its_words_as_soon_as_it_is_live(store: Store) -> None:
@@ -50,11 +24,7 @@ async def test_a_refreshed_source_answers_by_its_new_words_only(store: Store) ->
     customer_id = await store.customer()
     rag_id = await store.rag(customer_id)
     index = await wordy(store, customer_id, rag_id, ["a kettle", "a parcel"])
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        await sources.refresh(tx, customer_id=customer_id, rag_id=rag_id, source_id=index.source_id)
-    again = await store.acquire(await store.claimed_source())
-    assert len(await ask(store, customer_id, rag_id, "kettle")) == 1
-    await write(store, again, ["a teapot"])
+    await refresh(store, customer_id, rag_id, index.source_id, ["a teapot"])
     assert await ask(store, customer_id, rag_id, "kettle") == []
     found = await ask(store, customer_id, rag_id, "teapot")
     assert [(hit.generation, hit.ordinal) for hit in found] == [(2, 0)]
@@ -67,10 +37,7 @@ async def test_a_deleted_source_is_not_found_and_not_counted(store: Store) -> No
     alone = await ask(store, customer_id, rag_id, "kettle")
     other = await wordy(store, customer_id, rag_id, ["kettle lids", "a kettle", "tea"])
     assert len(await ask(store, customer_id, rag_id, "kettle")) == 3
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        await sources.mark_deleted(
-            tx, customer_id=customer_id, rag_id=rag_id, source_ids=[other.source_id]
-        )
+    await delete(store, customer_id, rag_id, other.source_id)
     assert await ask(store, customer_id, rag_id, "kettle") == alone
 
 
