@@ -37,7 +37,15 @@ CHANGED_BY_THE_API = {
     "rags",
     "sources",
 }
-READ_BY_THE_API = {"customers", "documents", "chunks"}
+READ_BY_THE_API = {
+    "customers",
+    "documents",
+    "chunks",
+    "dead_members",  # and added to, by a delete
+    "postings",
+    "segment_members",
+    "segments",
+}
 LIMITS = Limits(
     text_wait_s=0.2,
     customer_requests_per_s=10_000.0,
