@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench import api, claim, embed, ingest, memory, query
+from bench import api, claim, embed, ingest, lexical, memory, query
 from bench.corpora import PARTS, corpus
 from bench.report import show, write
 
@@ -15,6 +15,7 @@ BENCHES = {
     "api": api.run,
     "memory": memory.run,
     "claim": claim.run,
+    "lexical": lexical.run,
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -7,7 +7,7 @@ somebody asks. Pure: terms are made in `lexical`, pages are kept in `store`.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,11 +20,14 @@ SATURATION = 1.2  # k1: how soon a repetition counts no more
 NORMALISATION = 0.75  # b: how far a passage of more than the usual length is discounted
 PASSAGES_MAX = 65_536  # of a segment: their numbers fit into 16 bits
 PAGE_BYTES = 4_000
+COMMON_SHARE = 0.05  # of the passages: terms of more are looked at last, and only where it matters
+ROUNDING = 1e-4  # more than sums in 32 bits can be off
 TIES_MAX = 1_000  # passages that are as good as the last hit: among more, chance decides
 STEPS = 65_535  # a weight is stored as so many parts of 1
 
 Keys = NDArray[np.int64]
 Numbers = NDArray[np.uint16]
+Scores = NDArray[np.float32]
 
 
 class Postings(NamedTuple):
@@ -34,6 +37,15 @@ class Postings(NamedTuple):
     counts: NDArray[np.uint32]  # passages of each term
     passages: Numbers
     weights: Numbers
+
+
+_NOTHING = Postings(
+    terms=np.zeros(0, dtype=np.int64),
+    counts=np.zeros(0, dtype=np.uint32),
+    passages=np.zeros(0, dtype=np.uint16),
+    weights=np.zeros(0, dtype=np.uint16),
+)
+_NO_ONE = (_NOTHING.passages, _NOTHING.weights)
 
 
 class Page(NamedTuple):
@@ -114,6 +126,29 @@ def read(content: bytes | memoryview) -> Postings:
     )
 
 
+def between(postings: Postings, *, first: int, last: int) -> Postings:
+    """The part of a page from one term to another."""
+    start = int(np.searchsorted(postings.terms, first))
+    end = int(np.searchsorted(postings.terms, last, side="right"))
+    if (start, end) == (0, len(postings.terms)):
+        return postings
+    ends = np.cumsum(postings.counts, dtype=np.int64)
+    low = int(ends[start - 1]) if start else 0
+    high = int(ends[end - 1]) if end else 0
+    return Postings(
+        terms=postings.terms[start:end],
+        counts=postings.counts[start:end],
+        passages=postings.passages[low:high],
+        weights=postings.weights[low:high],
+    )
+
+
+def ranges(count: int) -> Iterator[tuple[int, int]]:
+    """All terms there may be, in so many parts of the same size: first and last of each."""
+    edges = [-(2**63) + 2**64 * number // count for number in range(count + 1)]
+    return ((first, after - 1) for first, after in pairwise(edges))
+
+
 def merge(parts: Sequence[tuple[Postings, NDArray[np.int32]]]) -> Postings:
     """Several as one. Each comes with the new numbers of its passages, -1 for those that are dead;
     the numbers of a part are above those of the part before it."""
@@ -124,6 +159,8 @@ def merge(parts: Sequence[tuple[Postings, NDArray[np.int32]]]) -> Postings:
         terms.append(np.repeat(postings.terms, postings.counts)[kept])
         passages.append(moved[kept].astype(np.uint16))
         weights.append(postings.weights[kept])
+    if not parts:
+        return _NOTHING
     return _sorted(
         np.concatenate(terms),
         passages=np.concatenate(passages),
@@ -132,15 +169,15 @@ def merge(parts: Sequence[tuple[Postings, NDArray[np.int32]]]) -> Postings:
 
 
 class Segment:
-    """What a question needs of a segment: the pages where its terms stand, and who does not count.
+    """What a question needs of a segment: where its terms stand, and who does not count.
 
-    `dead` passages are not there; `hidden` ones are, but are no hits of this question.
+    Dead passages are not there for anybody; hidden ones are, but are no hits of this question.
     """
 
     def __init__(self, *, id: int, chunk_count: int) -> None:
         self.id = id
         self.chunk_count = chunk_count
-        self.postings: list[Postings] = []
+        self.found: dict[int, tuple[Numbers, Numbers]] = {}
         self._dead: NDArray[np.bool_] | None = None
         self._shown: NDArray[np.bool_] | None = None
 
@@ -156,32 +193,48 @@ class Segment:
         assert self._shown is not None
         self._shown[first : first + count] = True
 
+    def take(self, content: bytes | memoryview, *, keys: Keys) -> None:
+        """Passages and weights of those terms that stand in a page, the dead among them."""
+        page = read(content)
+        places = np.searchsorted(page.terms, keys)
+        places[places == len(page.terms)] = 0
+        ends = np.cumsum(page.counts, dtype=np.int64)
+        for at in places[page.terms[places] == keys].tolist():
+            span = slice(int(ends[at - 1]) if at else 0, int(ends[at]))
+            self.found[int(page.terms[at])] = (page.passages[span], page.weights[span])
+
     @property
     def live(self) -> int:
         return self.chunk_count - (0 if self._dead is None else int(self._dead.sum()))
 
-    def of(self, key: int) -> tuple[Numbers, Numbers] | None:
-        """Passages and weights of a term, the dead ones among them."""
-        for page in self.postings:
-            at = int(np.searchsorted(page.terms, key))
-            if at < len(page.terms) and page.terms[at] == key:
-                start = int(page.counts[:at].sum(dtype=np.int64))
-                end = start + int(page.counts[at])
-                return page.passages[start:end], page.weights[start:end]
-        return None
-
-    def count(self, passages: Numbers) -> int:
-        """How many of them live."""
+    def count(self, key: int) -> int:
+        """How many live passages have a term."""
+        passages, _ = self.found.get(key, _NO_ONE)
         if self._dead is None:
             return len(passages)
         return len(passages) - int(self._dead[passages].sum())
 
-    def silence(self, scores: NDArray[np.float32]) -> None:
+    def silence(self, scores: Scores) -> None:
         """Nothing for who is no hit."""
         if self._dead is not None:
             scores[self._dead] = 0
         if self._shown is not None:
             scores[~self._shown] = 0
+
+    def add(self, scores: Scores, *, key: int, idf: np.float32) -> None:
+        passages, weights = self.found.get(key, _NO_ONE)
+        scores[passages] += weights * idf
+
+    def add_to(
+        self, chosen: NDArray[np.intp], scores: Scores, *, key: int, idf: np.float32
+    ) -> None:
+        """As add, for these passages only."""
+        passages, weights = self.found.get(key, _NO_ONE)
+        if len(passages):
+            places = np.searchsorted(passages, chosen.astype(np.uint16))
+            places[places == len(passages)] = 0
+            have = passages[places] == chosen
+            scores[chosen[have]] += weights[places[have]] * idf
 
 
 def best(
@@ -190,22 +243,49 @@ def best(
     """Segment, number and score of the `limit` best passages, in no order, and of those that are
     as good as the last of them: which of these it is to be, others decide."""
     total = sum(segment.live for segment in segments)
+    counts = {key: sum(segment.count(key) for segment in segments) for key in keys}
+    rare = sorted((key for key in keys if counts[key]), key=lambda key: (counts[key], key))
+    # In parts of a step, as weights are.
+    idf = {key: np.float32(rarity(counts[key], total=total) / STEPS) for key in rare}
     scores = {segment.id: np.zeros(segment.chunk_count, dtype=np.float32) for segment in segments}
-    for key in keys:
-        found = [(segment, of) for segment in segments if (of := segment.of(key)) is not None]
-        count = sum(segment.count(passages) for segment, (passages, _) in found)
-        idf = np.float32(rarity(count, total=total) / STEPS)
-        for segment, (passages, weights) in found:
-            scores[segment.id][passages] += weights * idf
+    common = [key for key in rare if counts[key] > COMMON_SHARE * total]
     for segment in segments:
+        for key in rare[: len(rare) - len(common)]:
+            segment.add(scores[segment.id], key=key, idf=idf[key])
         segment.silence(scores[segment.id])
-    return _top(scores, limit=limit)
+    rest = sum(float(idf[key]) for key in common) * STEPS
+    bound = _least(scores.values(), limit=limit) * (1 - ROUNDING) - rest
+    for segment in segments:
+        _add_common(segment, scores[segment.id], idf={key: idf[key] for key in common}, bound=bound)
+    return _top(scores, limit=limit, bound=bound)
 
 
-def _top(scores: Mapping[int, NDArray[np.float32]], *, limit: int) -> list[tuple[int, int, float]]:
+def _add_common(
+    segment: Segment, scores: Scores, *, idf: Mapping[int, np.float32], bound: float
+) -> None:
+    """Words that stand nearly everywhere weigh little: whoever is below `bound` without them is no
+    hit with all of them either, so that only the others need to be looked at."""
+    chosen = np.flatnonzero(scores >= bound) if bound > 0 else None
+    for key, value in idf.items():
+        if chosen is None:
+            segment.add(scores, key=key, idf=value)
+        else:
+            segment.add_to(chosen, scores, key=key, idf=value)
+    segment.silence(scores)
+
+
+def _least(scores: Iterable[Scores], *, limit: int) -> float:
+    """The score of the passage at the limit; 0 when there are not so many."""
+    found = np.concatenate([values[_numbers(values, limit=limit, bound=0)] for values in scores])
+    if len(found) < limit:
+        return 0.0
+    return float(np.partition(found, len(found) - limit)[len(found) - limit])
+
+
+def _top(scores: Mapping[int, Scores], *, limit: int, bound: float) -> list[tuple[int, int, float]]:
     found: list[tuple[int, int, float]] = []
     for segment_id, values in scores.items():
-        numbers = _best_numbers(values, limit=limit)
+        numbers = _numbers(values, limit=limit, bound=bound)
         found += zip(
             [segment_id] * len(numbers), numbers.tolist(), values[numbers].tolist(), strict=True
         )
@@ -216,14 +296,18 @@ def _top(scores: Mapping[int, NDArray[np.float32]], *, limit: int) -> list[tuple
     return [hit for hit in found[: limit + TIES_MAX] if hit[2] >= least]
 
 
-def _best_numbers(values: NDArray[np.float32], *, limit: int) -> NDArray[np.intp]:
-    """Those above zero that are at least as good as the one at the limit."""
-    numbers = np.flatnonzero(values)
+def _numbers(values: Scores, *, limit: int, bound: float) -> NDArray[np.intp]:
+    """Those above zero and from `bound` on that are as good as the one at the limit.
+
+    What is zero is taken out first: among thousands of equals numpy takes ten times as long.
+    """
+    numbers = np.flatnonzero(values >= bound) if bound > 0 else np.flatnonzero(values)
     if len(numbers) <= limit:
         return numbers
     kept = values[numbers]
     least = np.partition(kept, len(kept) - limit)[len(kept) - limit]
-    return numbers[kept >= least]
+    chosen: NDArray[np.intp] = numbers[kept >= least]
+    return chosen
 
 
 def _sorted(terms: Keys, *, passages: Numbers, weights: Numbers) -> Postings:

@@ -8,6 +8,7 @@ are weighed is in `inverted`, where they are stored in `store`.
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from hashlib import blake2b
 from threading import local
 from typing import NewType
@@ -21,6 +22,8 @@ Analyser = NewType("Analyser", str)
 VERSION = 1  # goes up with every change that makes other terms or weights of the same text
 STEMMED_CHARACTERS_MAX = 64  # what is longer is a key, a hash or noise: it has no inflection
 QUESTION_TERMS_MAX = 256
+SURFACE = "="  # stands in front of a word as it is; no token begins so
+DROPPED_WORDS = 8  # of each language's function words, the commonest first
 CACHED_TOKENS_MAX = 50_000
 SAMPLE_CHARACTERS = 20_000
 SURE_SHARE = 0.1  # of all words; in running text a third of them are function words
@@ -64,6 +67,8 @@ STEMMERS = {
     "tr": "turkish",
 }
 
+_ALIKE = {"nb": "no", "nn": "no"}
+
 # Scripts without spaces between words, and Hangul, whose particles hang on: pairs of characters.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
@@ -81,7 +86,7 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]++|{_WORD}(?:[.\-]{_WORD})*+")
 _TOKEN_ASCII = re.compile(r"\w++(?:[.\-]\w++)*+", re.ASCII)
 _UNSPACED_START = re.compile(f"[{_UNSPACED}]")
 _JOINERS = re.compile(r"[.\-_]+")
-_HUMP = re.compile(r"[a-z][A-Z]")
+_HUMP = re.compile(r"[a-z][0-9]*[A-Z]|[A-Z]{2}[a-z]{2}")
 _HUMPS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _VERSION = re.compile(r"[vV][0-9]")
 _DIGIT = re.compile(r"[\d_]")
@@ -140,11 +145,24 @@ def terms(text: str, *, analyser: str) -> list[str]:
 
 
 def question_terms(question: str, *, analysers: Sequence[str]) -> list[str]:
-    """Each term that one of the analysers makes of a question, once; the first 256."""
+    """Each term that one of the analysers makes of a question, once; the first 256.
+
+    Without the commonest function words, where any other word is left: they say next to nothing by
+    their idf, and stand in so many passages that reading where would take most of a query's time.
+    """
     found: dict[str, None] = {}
     for analyser in sorted(set(analysers)):
-        found |= dict.fromkeys(terms(question, analyser=analyser))
+        made = dict.fromkeys(terms(question, analyser=analyser))
+        dropped = function_terms(analyser.partition(".")[0])
+        found |= {term: None for term in made if term not in dropped} or made
     return list(found)[:QUESTION_TERMS_MAX]
+
+
+@cache
+def function_terms(language: str) -> frozenset[str]:
+    """What an analyser makes of the commonest function words of its language."""
+    words = FUNCTION_WORDS.get(_ALIKE.get(language, language), "").split()[:DROPPED_WORDS]
+    return frozenset(term for word in words for term in _forms(word, language=language))
 
 
 def term_key(term: str) -> int:
@@ -158,7 +176,7 @@ def _of_token(token: str, *, language: str) -> list[str]:
         return [token[at : at + 2] for at in range(max(1, len(token) - 1))]
     parts = [part for part in _JOINERS.split(token) if part]
     atoms = [atom for part in parts for atom in _humps(part)]
-    stems = [_stem(_fold(atom), language=language) for atom in atoms]
+    stems = [term for atom in atoms for term in _forms(_fold(atom), language=language)]
     if len(atoms) == 1 and atoms[0] == token:
         return stems
     # Whole, by what dots separate (a file's name in its path of modules), and in parts.
@@ -175,6 +193,13 @@ def _humps(part: str) -> list[str]:
 def _fold(token: str) -> str:
     folded = token.casefold()
     return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
+
+
+def _forms(word: str, *, language: str) -> list[str]:
+    """The stem, and where that is another the word as it stands: who asks in the words of a text
+    finds it before those that only have their relatives."""
+    stem = _stem(word, language=language)
+    return [stem] if stem == word else [stem, SURFACE + word]
 
 
 def _stem(word: str, *, language: str) -> str:

@@ -23,7 +23,7 @@ from engine.filters import Filter, read_filter
 from engine.models import CustomerId, Hit, Mode, Noun, RagId, SourceId
 from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
-from engine.store import Database, Tx, entries, near, sources, vectors
+from engine.store import Database, Tx, entries, near, rags, sources, vectors
 from engine.store.near import Target
 from engine.store.vectors import SourceHit
 from engine.text import clean_text

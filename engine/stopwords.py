@@ -1,6 +1,6 @@
 # ruff: noqa: RUF001 - letters of other scripts are what they look like here
-"""Function words by language: what tells in which language a text is written. Nothing is dropped by
-them; in a ranking their weight is small by itself."""
+"""Function words by language, the commonest first: what tells in which language a text is written.
+Texts keep them all; of a question the first few are left out."""
 
 FUNCTION_WORDS = {
     "cs": "a se na v je že s z do i o k ale jako za by pro to jsou od po které který podle jeho"

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from fix_store import Store
 
-from engine.models import Coverage, CustomerId, Document, Passage, RagId
-from engine.store import indexes, segments
+from engine.models import Coverage, CustomerId, Document, Passage, RagId, SourceId
+from engine.store import indexes, postings, rags, segments, sources
 from engine.store.claims import ClaimedIndex
+from engine.store.merging import Crowd
+from engine.store.postings import Scored
 from workers.words import words
 
 USUAL_LENGTH = 133  # of the profile of Store.rag, whose chunks have 200 tokens
@@ -54,3 +56,62 @@ async def wordy(
     index = await store.acquire(await store.claimed_source())
     await write(store, index, texts, language=language)
     return index
+
+
+async def ask(
+    store: Store,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    question: str,
+    *,
+    limit: int = 50,
+    source_ids: Sequence[SourceId] | None = None,
+) -> list[Scored]:
+    """As the API asks, under row-level security."""
+    async with store.api.transaction(customer_id=customer_id) as tx:
+        profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
+        assert profile
+        return await postings.ranked(
+            tx,
+            customer_id=customer_id,
+            profile_id=profile.id,
+            question=question,
+            limit=limit,
+            source_ids=source_ids,
+        )
+
+
+async def delete(store: Store, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:
+    async with store.api.transaction(customer_id=customer_id) as tx:
+        await rags.lock(tx, customer_id=customer_id, rag_id=rag_id, strength="update")
+        await sources.mark_deleted(
+            tx, customer_id=customer_id, rag_id=rag_id, source_ids=[source_id]
+        )
+
+
+async def refresh(
+    store: Store,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    source_id: SourceId,
+    texts: Sequence[str],
+    *,
+    language: str | None = "en",
+) -> ClaimedIndex:
+    """The source's next generation, live."""
+    async with store.api.transaction(customer_id=customer_id) as tx:
+        await sources.refresh(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
+    index = await store.acquire(await store.claimed_source())
+    await write(store, index, texts, language=language)
+    return index
+
+
+async def crowd_of(store: Store, customer_id: CustomerId) -> Crowd | None:
+    """All live segments of a customer with one RAG."""
+    rows = await store.fetch(
+        "SELECT customer_id, profile_id, array_agg(id ORDER BY id) AS segment_ids,"
+        " sum(chunk_count)::int AS chunk_count FROM segments WHERE state = 'live'"
+        " AND customer_id = %(customer_id)s GROUP BY 1, 2",
+        customer_id=customer_id,
+    )
+    return Crowd(**rows[0]) if rows else None

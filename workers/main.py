@@ -37,6 +37,7 @@ from workers.fetch import Fetcher
 from workers.held import told_to_stop
 from workers.ingest import Conductor
 from workers.lanes import FetchLanes
+from workers.merge import Merge
 from workers.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -56,13 +57,14 @@ async def work(settings: Settings, *, parent: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with _opened(settings) as (crew, sweep, keeper):
+    async with _opened(settings) as (crew, sweep, merge, keeper):
         loops = [
             asyncio.create_task(coroutine)
             for coroutine in (
                 crew.beat(),
                 crew.poll(),
                 sweep.run(),
+                merge.run(),
                 keeper.run(),
                 _listen(crew, settings=settings),
                 _watch(parent, stopped=stopped),
@@ -91,11 +93,11 @@ async def _until(stopped: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, AnnKeeper]]:
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, Merge, AnnKeeper]]:
     limits = settings.limits
     await asyncio.to_thread(clear_spool, settings.data_dir / "spool", age_s=SPOOL_AGE_S)
     database = await Database(
-        settings.database_url, role="rag_worker", connections=settings.worker_jobs + 3
+        settings.database_url, role="rag_worker", connections=settings.worker_jobs + 4
     ).open()
     blobs, bell = Blobs(settings.blobs_url), jobs.Bell(settings.redis_url)
     models = Models(registry=Registry.from_settings(settings), settings=settings)
@@ -124,10 +126,11 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, AnnKee
         jobs=settings.worker_jobs,
     )
     sweep = Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
+    merge = Merge(database=database, limits=limits)
     keeper = AnnKeeper(database=database, limits=limits, failpoint=Failpoint(settings.failpoint))
     warming = asyncio.create_task(conductor.warm_up())
     try:
-        yield crew, sweep, keeper
+        yield crew, sweep, merge, keeper
     finally:
         warming.cancel()
         extractor.close()

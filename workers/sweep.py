@@ -37,6 +37,7 @@ BATCH_CHANGES = 100
 DELETE_TIMEOUT_S = 5.0
 TIDY_S = 30.0  # unused files and blobs are found by looking at all of them: not in every round
 REPLACED_S = 90.0  # longer than any query reads a segment that was replaced meanwhile
+FORGOTTEN_S = 24 * 3600.0
 SILENT_LEASES = 10  # a worker that has not been heard of for so many leases is forgotten
 
 Step = Callable[[Tx], Awaitable[int]]
@@ -131,6 +132,7 @@ class Sweep:
             lambda tx: idempotency.forget(tx, keep_s=keep_s, limit=rows),
             lambda tx: purge.delete_files(tx, limit=rows),
             lambda tx: purge.delete_customers(tx, limit=rows),
+            lambda tx: merging.forget_dead(tx, age_s=FORGOTTEN_S, limit=rows),
         )
 
     async def _advance_changes(self) -> int:

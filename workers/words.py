@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.inverted import PASSAGES_MAX, build
-from engine.lexical import analyser_of, terms
+from engine.lexical import Analyser, analyser_of, terms
 from engine.models import Document, Passage
 from engine.store.segments import NewSegment
 
@@ -12,17 +12,22 @@ def words(
     document: Document, *, passages: Sequence[Passage], usual_length: int
 ) -> list[NewSegment]:
     """What the model reads is what is found by its words: the headings above a passage as well."""
-    analyser = analyser_of(document.text, declared=document.language)
+    return words_of(
+        [passage.embedded for passage in passages],
+        analyser=analyser_of(document.text, declared=document.language),
+        usual_length=usual_length,
+    )
+
+
+def words_of(texts: Sequence[str], *, analyser: Analyser, usual_length: int) -> list[NewSegment]:
+    """A segment for each 65,536 passages."""
     return [
         NewSegment(
             first_ordinal=first,
             chunk_count=len(part),
             analyser=analyser,
-            postings=build(
-                [terms(passage.embedded, analyser=analyser) for passage in part],
-                length=usual_length,
-            ),
+            postings=build([terms(text, analyser=analyser) for text in part], length=usual_length),
         )
-        for first in range(0, len(passages), PASSAGES_MAX)
-        if (part := passages[first : first + PASSAGES_MAX])
+        for first in range(0, len(texts), PASSAGES_MAX)
+        if (part := texts[first : first + PASSAGES_MAX])
     ]

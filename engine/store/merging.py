@@ -1,7 +1,223 @@
-"""What is taken away from the inverted index, in bounded steps: segments that others replaced or
-whose RAG is gone."""
+"""Segments put together and taken away: what the merge loop and the sweep do to the index of words.
 
+A merge writes its segment unseen, in transactions of a few megabytes, and then changes places with
+the old ones in one. Killed before that, it leaves a segment that nobody reads. Nothing here waits
+for a claim, a finish or a delete, nor do they wait for it: who dies meanwhile is marked under an
+id that moves with the member.
+"""
+
+from collections.abc import Sequence
+
+from engine.errors import Superseded
+from engine.inverted import PASSAGES_MAX, Postings, between, pages, read
+from engine.models import CustomerId, IndexId, Noun, ProfileId
+from engine.store import segments
 from engine.store.database import Tx
+
+CROWD = 4  # so many of one size are put together, the next size is so many times as large
+CROWD_MAX = 64  # and not more at once
+FULL = PASSAGES_MAX // 2  # a segment that only its dead are a reason to write anew
+DEAD_SHARE = 0.2
+DEAD_MAX = 1_000  # members: each costs every question a look
+DEAD_S = 24 * 3600.0  # however few they are: what was deleted does not stay for ever
+
+
+class Crowd(Noun, frozen=True, kw_only=True):
+    """Segments that are to become one."""
+
+    customer_id: CustomerId
+    profile_id: ProfileId
+    segment_ids: list[int]
+    chunk_count: int
+
+
+class Member(Noun, frozen=True, kw_only=True):
+    id: int
+    segment_id: int
+    first_number: int
+    chunk_count: int
+    first_ordinal: int
+    index_id: IndexId
+    generation: int
+    analyser: str
+    dead: bool
+
+
+async def sole(tx: Tx, *, silent_s: float = 0.0) -> bool:
+    """Take the merge loop's lock for this connection; False while another process has it."""
+    await tx.run(
+        "SELECT set_config('idle_session_timeout', %(silent_ms)s, false)",
+        {"silent_ms": str(round(silent_s * 1000))},
+    )
+    return await tx.value(bool, "SELECT pg_try_advisory_lock(7261043003)") or False
+
+
+async def discard_unfinished(tx: Tx) -> int:
+    """What a merge that died has left; only for who holds the lock."""
+    return await tx.run(
+        "UPDATE segments SET state = 'replaced', changed_at = '-infinity' WHERE state = 'building'"
+    )
+
+
+async def crowds(tx: Tx, *, limit: int) -> list[Crowd]:
+    """Segments of one profile and about one size, the smallest first, where there are enough."""
+    return await tx.all(
+        Crowd,
+        """
+        WITH sized AS (
+            SELECT customer_id, profile_id, id, chunk_count,
+                   floor(ln(chunk_count) / ln(%(crowd)s)) AS size
+            FROM segments WHERE state = 'live' AND chunk_count < %(full)s
+        ), crowded AS (
+            SELECT profile_id, size FROM sized
+            GROUP BY profile_id, size HAVING count(*) >= %(crowd)s
+            ORDER BY size, profile_id LIMIT %(limit)s
+        ), ordered AS (
+            SELECT customer_id, profile_id, id, chunk_count, size,
+                   sum(chunk_count) OVER w AS chunks, row_number() OVER w AS position
+            FROM sized JOIN crowded USING (profile_id, size)
+            WINDOW w AS (PARTITION BY profile_id, size ORDER BY chunk_count, id)
+        )
+        SELECT customer_id, profile_id, array_agg(id ORDER BY id) AS segment_ids,
+               sum(chunk_count)::int AS chunk_count
+        FROM ordered WHERE chunks <= %(chunks_max)s AND position <= %(crowd_max)s
+        GROUP BY customer_id, profile_id, size ORDER BY size, profile_id
+        """,
+        {
+            "crowd": CROWD,
+            "crowd_max": CROWD_MAX,
+            "full": FULL,
+            "chunks_max": PASSAGES_MAX,
+            "limit": limit,
+        },
+    )
+
+
+async def decayed(tx: Tx, *, limit: int) -> list[Crowd]:
+    """Single segments of which too much is dead, or for too long."""
+    return await tx.all(
+        Crowd,
+        """
+        SELECT s.customer_id, s.profile_id, ARRAY[s.id] AS segment_ids, s.chunk_count
+        FROM dead_members d JOIN segment_members m ON m.id = d.member_id
+        JOIN segments s ON s.id = m.segment_id AND s.state = 'live'
+        GROUP BY s.id
+        HAVING sum(m.chunk_count) > %(dead_share)s * s.chunk_count OR count(*) > %(dead_max)s
+            OR min(d.died_at) < now() - make_interval(secs => %(dead_s)s)
+        ORDER BY s.id LIMIT %(limit)s
+        """,
+        {
+            "dead_share": DEAD_SHARE,
+            "dead_max": DEAD_MAX,
+            "dead_s": DEAD_S,
+            "limit": limit,
+        },
+    )
+
+
+async def members(tx: Tx, *, crowd: Crowd) -> list[Member]:
+    """In the order that their chunks are to stand in."""
+    return await tx.all(
+        Member,
+        """
+        SELECT m.id, m.segment_id, m.first_number, m.chunk_count, m.first_ordinal, m.index_id,
+               m.generation, m.analyser, d.member_id IS NOT NULL AS dead
+        FROM segment_members m LEFT JOIN dead_members d ON d.member_id = m.id
+        WHERE m.segment_id = ANY(%(segment_ids)s) AND m.customer_id = %(customer_id)s
+        ORDER BY m.segment_id, m.first_number
+        """,
+        {"segment_ids": crowd.segment_ids, "customer_id": crowd.customer_id},
+    )
+
+
+async def begin(tx: Tx, *, crowd: Crowd, kept: Sequence[Member]) -> int:
+    """A segment that nobody sees yet, with its members."""
+    segment_id = await segments.insert(
+        tx,
+        customer_id=crowd.customer_id,
+        profile_id=crowd.profile_id,
+        chunk_count=sum(member.chunk_count for member in kept),
+        analysers=sorted({member.analyser for member in kept}),
+        state="building",
+    )
+    # Their places are counted here once more: chunk by chunk behind each other, in the same order.
+    await tx.run(
+        """
+        INSERT INTO segment_members (id, segment_id, first_number, chunk_count, first_ordinal,
+                                     customer_id, profile_id, index_id, generation, analyser)
+        SELECT m.id, %(segment_id)s,
+               sum(m.chunk_count) OVER (ORDER BY m.segment_id, m.first_number) - m.chunk_count,
+               m.chunk_count, m.first_ordinal, m.customer_id, m.profile_id, m.index_id,
+               m.generation, m.analyser
+        FROM segment_members m
+        WHERE m.segment_id = ANY(%(segment_ids)s) AND m.customer_id = %(customer_id)s
+          AND m.id = ANY(%(ids)s)
+        """,
+        {
+            "segment_id": segment_id,
+            "segment_ids": crowd.segment_ids,
+            "customer_id": crowd.customer_id,
+            "ids": [member.id for member in kept],
+        },
+    )
+    return segment_id
+
+
+async def read_terms(tx: Tx, *, crowd: Crowd, first: int, last: int) -> list[tuple[int, Postings]]:
+    """All that the old segments have of these terms, each with its segment, in their order."""
+    cursor = await tx.connection.execute(
+        """
+        SELECT segment_id, content FROM postings
+        WHERE segment_id = ANY(%(segment_ids)s) AND customer_id = %(customer_id)s
+          AND first_term <= %(last)s AND last_term >= %(first)s
+        ORDER BY segment_id, first_term
+        """,
+        {
+            "segment_ids": crowd.segment_ids,
+            "customer_id": crowd.customer_id,
+            "first": first,
+            "last": last,
+        },
+        binary=True,
+    )
+    return [
+        (row["segment_id"], between(read(row["content"]), first=first, last=last))
+        for row in await cursor.fetchall()
+    ]
+
+
+async def write_terms(tx: Tx, *, crowd: Crowd, segment_id: int, postings: Postings) -> None:
+    await segments.insert_pages(
+        tx, customer_id=crowd.customer_id, segment_id=segment_id, found=pages(postings)
+    )
+
+
+async def switch(
+    tx: Tx, *, crowd: Crowd, segment_id: int | None, dropped: Sequence[Member]
+) -> None:
+    """The new segment answers instead of the old ones; None: nothing of them was alive.
+
+    Superseded when one of them does not answer any more, or when another process took this one
+    for dead.
+    """
+    await tx.run(
+        "DELETE FROM dead_members WHERE member_id = ANY(%(ids)s) AND customer_id = %(customer_id)s",
+        {"ids": [member.id for member in dropped], "customer_id": crowd.customer_id},
+    )
+    retired = await tx.run(
+        """
+        UPDATE segments SET state = 'replaced', changed_at = now()
+        WHERE id = ANY(%(segment_ids)s) AND customer_id = %(customer_id)s AND state = 'live'
+        """,
+        {"segment_ids": crowd.segment_ids, "customer_id": crowd.customer_id},
+    )
+    risen = segment_id is None or await tx.run(
+        "UPDATE segments SET state = 'live', changed_at = now()"
+        " WHERE id = %(id)s AND customer_id = %(customer_id)s AND state = 'building'",
+        {"id": segment_id, "customer_id": crowd.customer_id},
+    )
+    if retired != len(crowd.segment_ids) or not risen:
+        raise Superseded
 
 
 async def retire_of_deleted_rags(tx: Tx, *, limit: int) -> int:
@@ -61,6 +277,20 @@ async def _remove_empty(tx: Tx, *, age_s: float, limit: int) -> int:
               AND NOT EXISTS (SELECT FROM postings p WHERE p.segment_id = s.id)
               AND NOT EXISTS (SELECT FROM segment_members m WHERE m.segment_id = s.id)
             LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED)
+        """,
+        {"age_s": age_s, "limit": limit},
+    )
+
+
+async def forget_dead(tx: Tx, *, age_s: float, limit: int) -> int:
+    """Marks of members that no segment has any more: made while a merge left them out."""
+    return await tx.run(
+        """
+        DELETE FROM dead_members WHERE member_id IN (
+            SELECT d.member_id FROM dead_members d
+            WHERE d.died_at < now() - make_interval(secs => %(age_s)s)
+              AND NOT EXISTS (SELECT FROM segment_members m WHERE m.id = d.member_id)
+            LIMIT %(limit)s)
         """,
         {"age_s": age_s, "limit": limit},
     )

@@ -7,7 +7,9 @@ common snapshot: pages and members never change, and outlive their replacement f
 
 from collections.abc import Sequence
 
-from engine.inverted import Segment, best, read
+import numpy as np
+
+from engine.inverted import Segment, best
 from engine.lexical import question_terms, term_key
 from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
 from engine.store.database import Tx
@@ -130,8 +132,9 @@ async def _fetch(
         {"segment_ids": list(segments), "keys": list(keys), "customer_id": customer_id},
         binary=True,
     )
+    wanted = np.array(keys, dtype=np.int64)
     async for row in cursor:
-        segments[row["segment_id"]].postings.append(read(row["content"]))
+        segments[row["segment_id"]].take(row["content"], keys=wanted)
 
 
 async def _restrict(

@@ -144,11 +144,15 @@ async def _insert_batch(
 
 
 async def bury_index(tx: Tx, *, customer_id: CustomerId, index_id: IndexId) -> None:
-    """Whatever an index has in segments is dead from the end of this transaction on."""
+    """Whatever an index has in segments is dead from the end of this transaction on.
+
+    Not what it has in replaced ones only: a merge has left that out because it is dead already.
+    """
     await tx.run(
         """
         INSERT INTO dead_members (member_id, customer_id, profile_id)
-        SELECT DISTINCT m.id, m.customer_id, m.profile_id FROM segment_members m
+        SELECT DISTINCT m.id, m.customer_id, m.profile_id
+        FROM segment_members m JOIN segments s ON s.id = m.segment_id AND s.state <> 'replaced'
         WHERE m.index_id = %(index_id)s AND m.customer_id = %(customer_id)s
         ON CONFLICT DO NOTHING
         """,
@@ -163,6 +167,7 @@ async def bury_sources(tx: Tx, *, customer_id: CustomerId, source_ids: Sequence[
         INSERT INTO dead_members (member_id, customer_id, profile_id)
         SELECT DISTINCT m.id, m.customer_id, m.profile_id
         FROM indexes i JOIN segment_members m ON m.index_id = i.id
+        JOIN segments s ON s.id = m.segment_id AND s.state <> 'replaced'
         WHERE i.source_id = ANY(%(source_ids)s) AND i.customer_id = %(customer_id)s
           AND m.customer_id = %(customer_id)s
         ON CONFLICT DO NOTHING

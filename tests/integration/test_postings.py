@@ -1,36 +1,14 @@
 """Search by words over real segments: who is found, in which order, and who counts."""
 
+from typing import Any
+
 import pytest
 from fix_store import Store
-from fix_words import wordy, write
+from fix_words import ask, delete, refresh, wordy
 
-from engine.models import CustomerId, ProfileId, RagId, SourceId
-from engine.store import postings, rags, sources
-from engine.store.postings import Scored
+from engine.store import postings, rags
 
 pytestmark = pytest.mark.anyio
-
-
-async def ask(
-    store: Store,
-    customer_id: CustomerId,
-    rag_id: RagId,
-    question: str,
-    *,
-    limit: int = 10,
-    source_ids: list[SourceId] | None = None,
-) -> list[Scored]:
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-        assert profile
-        return await postings.ranked(
-            tx,
-            customer_id=customer_id,
-            profile_id=ProfileId(profile.id),
-            question=question,
-            limit=limit,
-            source_ids=source_ids,
-        )
 
 
 async def test_a_generation_is_found_by_its_words_as_soon_as_it_is_live(store: Store) -> None:
@@ -50,11 +28,7 @@ async def test_a_refreshed_source_answers_by_its_new_words_only(store: Store) ->
     customer_id = await store.customer()
     rag_id = await store.rag(customer_id)
     index = await wordy(store, customer_id, rag_id, ["a kettle", "a parcel"])
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        await sources.refresh(tx, customer_id=customer_id, rag_id=rag_id, source_id=index.source_id)
-    again = await store.acquire(await store.claimed_source())
-    assert len(await ask(store, customer_id, rag_id, "kettle")) == 1
-    await write(store, again, ["a teapot"])
+    await refresh(store, customer_id, rag_id, index.source_id, ["a teapot"])
     assert await ask(store, customer_id, rag_id, "kettle") == []
     found = await ask(store, customer_id, rag_id, "teapot")
     assert [(hit.generation, hit.ordinal) for hit in found] == [(2, 0)]
@@ -67,10 +41,7 @@ async def test_a_deleted_source_is_not_found_and_not_counted(store: Store) -> No
     alone = await ask(store, customer_id, rag_id, "kettle")
     other = await wordy(store, customer_id, rag_id, ["kettle lids", "a kettle", "tea"])
     assert len(await ask(store, customer_id, rag_id, "kettle")) == 3
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        await sources.mark_deleted(
-            tx, customer_id=customer_id, rag_id=rag_id, source_ids=[other.source_id]
-        )
+    await delete(store, customer_id, rag_id, other.source_id)
     assert await ask(store, customer_id, rag_id, "kettle") == alone
 
 
@@ -88,3 +59,81 @@ async def test_of_some_sources_the_best_are_found_as_well(store: Store) -> None:
     )
     assert some == [every[2], every[4]]
     assert await ask(store, customer_id, rag_id, "kettle", source_ids=[]) == []
+
+
+async def test_another_customer_finds_nothing_even_by_the_id_of_the_profile(store: Store) -> None:
+    customer_id, stranger_id = await store.customer(), await store.customer("stranger")
+    rag_id = await store.rag(customer_id)
+    await wordy(store, customer_id, rag_id, ["a kettle"])
+    rows = await store.fetch("SELECT id FROM profiles WHERE rag_id = %(id)s", id=rag_id)
+    for database in (store.api, store.worker):
+        async with database.transaction(customer_id=stranger_id) as tx:
+            found = await postings.ranked(
+                tx,
+                customer_id=stranger_id,
+                profile_id=rows[0]["id"],
+                question="kettle",
+                limit=5,
+            )
+        assert found == []
+
+
+async def test_equals_come_in_the_order_of_their_places_and_fill_the_limit(store: Store) -> None:
+    customer_id = await store.customer()
+    rag_id = await store.rag(customer_id)
+    for _ in range(3):
+        await wordy(store, customer_id, rag_id, ["a kettle"] * 3)
+    every = await ask(store, customer_id, rag_id, "kettle")
+    assert [(hit.index_id, hit.ordinal) for hit in every] == sorted(
+        (hit.index_id, hit.ordinal) for hit in every
+    )
+    assert len(every) == 9
+    for limit in range(1, 10):
+        assert await ask(store, customer_id, rag_id, "kettle", limit=limit) == every[:limit]
+
+
+async def test_the_statements_of_a_question_read_by_index_only(store: Store) -> None:
+    """However many postings there are: none of the three plans scans a table."""
+    customer_id = await store.customer()
+    rag_id = await store.rag(customer_id)
+    words = [f"word{number} thing{number % 7} kettle" for number in range(600)]
+    for start in range(0, 600, 100):
+        await wordy(store, customer_id, rag_id, words[start : start + 100])
+    gone = await wordy(store, customer_id, rag_id, ["kettle"])
+    await delete(store, customer_id, rag_id, gone.source_id)
+    async with store.worker.dedicated() as owner:
+        await owner.run("RESET ROLE")
+        await owner.run("ANALYZE")
+    plans: list[str] = []
+
+    async def explained(*args: Any, **kwargs: Any) -> Any:
+        query, params = args[0], args[1] if len(args) > 1 else None
+        if "FROM" in query and "EXPLAIN" not in query:
+            cursor = tx.connection.cursor()
+            await cursor.execute("EXPLAIN (FORMAT TEXT) " + query, params)
+            plans.append("\n".join(row["QUERY PLAN"] for row in await cursor.fetchall()))
+        return await execute(*args, **kwargs)
+
+    async with store.api.transaction(customer_id=customer_id) as tx:
+        profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
+        assert profile
+        await tx.run("SET LOCAL enable_seqscan = off")  # the tables of a test fit into few pages
+        execute = tx.connection.execute
+        tx.connection.execute = explained  # type: ignore[method-assign]
+        try:
+            found = await postings.ranked(
+                tx,
+                customer_id=customer_id,
+                profile_id=profile.id,
+                question="word7 kettle",
+                limit=5,
+            )
+        finally:
+            del tx.connection.execute
+    assert len(found) == 5
+    assert len(plans) == 3
+    for plan in plans:
+        assert "Seq Scan" not in plan, plan
+    assert "segments_live" in plans[0]
+    assert "postings_pkey" in plans[1]
+    assert "segment_members_pkey" in plans[2]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from fix_services import copy_database, free_port, on_database
 
@@ -58,6 +59,7 @@ def house(
             mine, twin, second_twin, theirs = furnished(
                 tenant_settings, "mine", "twin", "second", "theirs", client=client
             )
+        _bury_somebody(admin_url)
         yield House(
             settings=tenant_settings,
             admin_url=admin_url,
@@ -66,6 +68,15 @@ def house(
             twin=twin,
             second_twin=second_twin,
             theirs=theirs,
+        )
+
+
+def _bury_somebody(admin_url: str) -> None:
+    """A mark of a dead member for each customer: the merge loop leaves none standing."""
+    with psycopg.connect(admin_url) as connection:
+        connection.execute(
+            "INSERT INTO dead_members (member_id, customer_id, profile_id)"
+            " SELECT -id, customer_id, profile_id FROM segment_members"
         )
 
 

@@ -37,7 +37,16 @@ CHANGED_BY_THE_API = {
     "rags",
     "sources",
 }
-READ_BY_THE_API = {"customers", "documents", "chunks", "ann_tables"}
+READ_BY_THE_API = {
+    "ann_tables",
+    "customers",
+    "documents",
+    "chunks",
+    "dead_members",  # and added to, by a delete
+    "postings",
+    "segment_members",
+    "segments",
+}
 LIMITS = Limits(
     text_wait_s=0.2,
     exact_chunks_max=1,  # so that each has ANN tables

@@ -158,6 +158,16 @@ def test_a_row_cannot_be_inserted_for_another_nor_given_to_it(house: House, tabl
         connection.execute(given, [theirs])
 
 
+def test_nobody_marks_another_customers_words_as_dead(house: House) -> None:
+    whose, theirs = house.mine.customer_id, house.theirs.customer_id
+    with acting(house, role="rag_api", customer_id=whose) as connection, refused():
+        connection.execute(
+            "INSERT INTO dead_members (member_id, customer_id, profile_id)"
+            " VALUES (-1, %s, gen_random_uuid())",
+            [theirs],
+        )
+
+
 # A row of one's own that hangs on a row of another: foreign keys alone do not ask whose it is.
 LINKS = (
     ("sources", "rag_id", "rag"),
@@ -269,6 +279,7 @@ def test_every_session_of_the_running_engine_acts_as_one_of_the_roles(house: Hou
 EVERYTHING = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 MADE_BY_WORKERS = {"blobs", "files", "rags", "profiles", "folders", "sources", "documents"}
 MADE_BY_WORKERS |= {"indexes", "chunks", "ann_tables", "workers"}
+MADE_BY_WORKERS |= {"segments", "segment_members", "dead_members", "postings"}
 
 
 def wanted(role: str) -> dict[str, set[str]]:
@@ -277,6 +288,7 @@ def wanted(role: str) -> dict[str, set[str]]:
         return (
             dict.fromkeys(CHANGED_BY_THE_API, EVERYTHING)
             | {table: {"SELECT"} for table in READ_BY_THE_API}
+            | {"dead_members": {"SELECT", "INSERT"}}
             | {table: {"SELECT"} for table, readers in OF_NOBODY.items() if role in readers}
         )
     # Nothing that opens a door: no customer, no key and no signature is made by a worker.
