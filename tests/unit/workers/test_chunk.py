@@ -1,5 +1,6 @@
 """The rules of chunking by example. One word, one mark or one ideograph is one token here."""
 
+import re
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from engine.errors import TooManyChunks
 from engine.models import Block, Coverage, Document, Passage
-from workers.chunk import BATCH_CHARACTERS, CHARACTERS_PER_TOKEN, SEGMENT_CHARACTERS, chunk
+from workers.chunk import CHARACTERS_PER_TOKEN, chunk
+from workers.reading import BATCH_CHARACTERS, SEGMENT_CHARACTERS
 
 
 class WordSpans:
@@ -19,6 +21,7 @@ class WordSpans:
         self.tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         self.tokenizer.normalizer = normalizers.BertNormalizer()
         self.tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self.words: re.Pattern[str] | None = None
         self.characters_max = 0
         self.characters = 0
 
