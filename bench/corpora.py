@@ -41,6 +41,16 @@ PARTS = {
         Part("vim-runtime", "usr/share/vim/vim90/doc/usr_*.txt"),
         Part("python3.11-doc", "usr/share/doc/python3.11/html/_sources/tutorial/*.rst.txt"),
     ),
+    "prose": (
+        Part("python3.11-doc", "usr/share/doc/python3.11/html/_sources/faq/*.rst.txt"),
+        Part("python3.11-doc", "usr/share/doc/python3.11/html/_sources/howto/*.rst.txt"),
+        Part("developers-reference", "usr/share/developers-reference/_sources/*.rst.txt"),
+        Part("debian-faq", "usr/share/doc/debian/FAQ/*.en.html"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/esm.md.gz"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/packages.md.gz"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/modules.md.gz"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/permissions.md.gz"),
+    ),
 }
 
 
