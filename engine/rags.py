@@ -68,12 +68,7 @@ class Rags:
     ) -> Rag:
         """All or nothing: the RAG with every source, or an error and no row."""
         model = new.embedding_model or self._registry.default.name
-        chunk_tokens = new.chunk_tokens
-        if chunk_tokens is None:
-            chunk_tokens = min(self._settings.chunk_tokens, self._tokens_max(model))
-        overlap = new.chunk_overlap_tokens
-        if overlap is None:
-            overlap = min(self._settings.chunk_overlap_tokens, max(chunk_tokens // 2, 0))
+        chunk_tokens, overlap = self._chunking(new, model=model)
         details = self._text_issues(name=new.name, description=new.description)
         details += self._profile_issues(model=model, chunk_tokens=chunk_tokens, overlap=overlap)
         self._check_sources(new.sources, details=details)
@@ -284,6 +279,17 @@ class Rags:
             return self._registry.get(model).tokens_max
         except InvalidRequest:  # told as an issue of its own
             return CHUNK_TOKENS_MAX
+
+    def _chunking(self, new: NewRag, *, model: str) -> tuple[int, int]:
+        """Length and overlap. The engine's overlap was measured with the engine's length, so who
+        names a length gets the overlap that is named with it, or none."""
+        overlap = new.chunk_overlap_tokens
+        if new.chunk_tokens is not None:
+            return new.chunk_tokens, overlap or 0
+        chunk_tokens = min(self._settings.chunk_tokens, self._tokens_max(model))
+        if overlap is None:
+            overlap = min(self._settings.chunk_overlap_tokens, max(chunk_tokens // 2, 0))
+        return chunk_tokens, overlap
 
     def _profile_issues(self, *, model: str, chunk_tokens: int, overlap: int) -> Details:
         details: Details = []
