@@ -76,7 +76,8 @@ def _rate(peer: str, *, admin_url: str, model: Path, documents: Path) -> float:
         connection.execute("CREATE DATABASE peers")
     command = [
         ENVIRONMENT / "bin" / "python", f"{peer}_run.py", "--database-url", _peers_url(admin_url),
-        "--model", MINILM.name, "--model-folder", model, "--chunk-tokens", str(SETTINGS.chunk_tokens),
+        "--model", MINILM.name, "--model-folder", model,
+        "--chunk-tokens", str(SETTINGS.chunk_tokens),
         documents,
     ]  # fmt: skip
     done = subprocess.run(

@@ -8,8 +8,9 @@ Questions are made by rule (bench/questions.py), worth is counted by ranges of t
 import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 from py_rust_stemmers import SnowballStemmer
 
 from bench.bm25 import Bm25
@@ -19,7 +20,6 @@ from bench.judging import Judge, Judged, Piece
 from bench.links import by_links
 from bench.manuals import Manual, manuals
 from bench.questions import Question, by_rule
-from bench.vectors import Vectored
 from engine.embedding.specs import MINILM
 from engine.embedding.tokens import TokenSpans
 from engine.models import Passage
@@ -62,19 +62,28 @@ class Searched(NamedTuple):
     sides: Sequence[Sides]
 
 
+class Model(Protocol):
+    """Makes vectors of texts."""
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Of shape (len(texts), dimensions), of length 1, in their order."""
+        ...
+
+
 def exams() -> list[Exam]:
     """Both corpora."""
     html, prose = corpus("html", files_max=HTML_PAGES), corpus("prose")
-    return [_html_exam(html), _exam("prose", prose)]
+    return [_html_exam(html), exam_of("prose", prose)]
 
 
-def _exam(name: str, found: Corpus) -> Exam:
+def exam_of(name: str, found: Corpus) -> Exam:
+    """With the questions that every corpus has."""
     documents = manuals(found.paths)
     return Exam(name, found.sha256, documents, by_rule(documents))
 
 
 def _html_exam(found: Corpus) -> Exam:
-    exam = _exam("postgres", found)
+    exam = exam_of("postgres", found)
     index = found.paths[0].with_name("bookindex.html")
     pages = [path for path in corpus("html").paths if path != index]
     linked = by_links(pages, index=index, manuals=exam.manuals)
@@ -101,7 +110,7 @@ def cut(exam: Exam, *, variant: Variant, tokenizer: TokenSpans) -> Cut:
     return Cut(passages, pieces)
 
 
-def searched(exam: Exam, *, made: Cut, model: Vectored) -> Searched:
+def searched(exam: Exam, *, made: Cut, model: Model) -> Searched:
     """Every passage scored for every question, by meaning and by words."""
     embedded = [passage.embedded for passage in made.passages]
     asked = [question.text for question in exam.questions]

@@ -7,21 +7,20 @@ corpora whose hashes it names.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from bench.exam import Exam, Variant, cut, exams, judged, searched
+from bench.exam import Exam, Model, Variant, cut, exams, judged, searched
 from bench.fusion import WAYS
 from bench.judging import Judged
 from bench.report import Table, show
-from bench.rig import MODELS
-from bench.vectors import Vectored
 from engine.config import Settings
 from engine.embedding.install import pull
 from engine.embedding.specs import MINILM
-from engine.embedding.tokens import open_tokenizer
+from engine.embedding.tokens import TokenSpans, open_tokenizer
 
 FLOORS = Path(__file__).parent / "floors.json"
 HYBRID = "cosine+bound 0.5"
@@ -32,6 +31,7 @@ VARIANTS = tuple(
         (128, 0), (160, 0), (200, 0), (250, 0), (200, 60), (250, 30), (250, 60),
     )
 )  # fmt: skip
+DEFAULT = Variant(Settings().chunk_tokens, Settings().chunk_overlap_tokens)
 MEASURES = ("recall@5", "recall@10", "nDCG@10", "in 1,000 tokens", "in 2,000 tokens")
 BELOW_FLOOR = 0.01  # how far another machine's arithmetic may move a figure
 
@@ -67,34 +67,41 @@ class Sat(NamedTuple):
 
 
 def run() -> None:
+    # Imported here: a test uses the rest without the packages of a bench.
+    from bench.rig import MODELS
+    from bench.vectors import Vectored
+
     pull(MINILM, models_path=MODELS)
     found = exams()
-    settings = Settings()
-    default = Variant(settings.chunk_tokens, settings.chunk_overlap_tokens)
-    variants = (*VARIANTS, *({default} - {*VARIANTS}))
-    int8 = Vectored("int8")
-    sizes = {variant: [sat(exam, variant=variant, model=int8) for exam in found]
-             for variant in variants if variant != default}  # fmt: skip
-    main = [sat(exam, variant=default, model=int8, every_way=True) for exam in found]
-    exact = [sat(exam, variant=default, model=Vectored("fp32")) for exam in found]
+    tokenizer = open_tokenizer(MINILM, MODELS)
+    take = partial(sat, tokenizer=tokenizer)
+    int8, fp32 = Vectored("int8"), Vectored("fp32")
+    sizes = {
+        variant: [take(exam, variant=variant, model=int8) for exam in found]
+        for variant in VARIANTS
+        if variant != DEFAULT
+    }
+    main = [take(exam, variant=DEFAULT, model=int8, every_way=True) for exam in found]
+    exact = [take(exam, variant=DEFAULT, model=fp32) for exam in found]
     names = [exam.name for exam in found]
     show(
-        _sizes_table({**sizes, default: main}, names=names),
+        _sizes_table({**sizes, DEFAULT: main}, names=names),
         *(_ways_table(name, one=one) for name, one in zip(names, main, strict=True)),
         *(_kinds_table(name, one=one) for name, one in zip(names, main, strict=True)),
         _precision_table(names, int8=main, fp32=exact),
         bench="quality",
         questions={exam.name: len(exam.questions) for exam in found},
-        default=default.name,
+        default=DEFAULT.name,
         **{name: _figures(one) for name, one in zip(names, main, strict=True)},
     )
-    if missed := below(floors(), exams=found, sats=main, default=default):
+    if missed := below(floors(), exams=found, sats=main):
         raise SystemExit("below bench/floors.json: " + "; ".join(missed))
 
 
-def sat(exam: Exam, *, variant: Variant, model: Vectored, every_way: bool = False) -> Sat:
+def sat(
+    exam: Exam, *, variant: Variant, model: Model, tokenizer: TokenSpans, every_way: bool = False
+) -> Sat:
     """One exam under one variant."""
-    tokenizer = open_tokenizer(MINILM, MODELS)
     made = cut(exam, variant=variant, tokenizer=tokenizer)
     worth = judged(searched(exam, made=made, model=model), ways=None if every_way else MAIN_WAYS)
     tokens = sum(passage.tokens for passage in made.passages)
@@ -107,11 +114,9 @@ def floors() -> Floors:
     return msgspec.json.decode(FLOORS.read_bytes(), type=Floors)
 
 
-def below(
-    held: Floors, *, exams: Sequence[Exam], sats: Sequence[Sat], default: Variant
-) -> list[str]:
+def below(held: Floors, *, exams: Sequence[Exam], sats: Sequence[Sat]) -> list[str]:
     """What is missed, in words; floors of other corpora or another profile say so."""
-    if default != (held.chunk_tokens, held.chunk_overlap_tokens):
+    if (held.chunk_tokens, held.chunk_overlap_tokens) != DEFAULT:
         return [f"they are of {held.chunk_tokens}/{held.chunk_overlap_tokens}: measure anew"]
     missed = []
     for exam, one in zip(exams, sats, strict=True):
