@@ -40,6 +40,8 @@ class TokenSpans(Protocol):
         """
         ...
 
+    def __hash__(self) -> int: ...
+
     def spans(self, texts: Sequence[str]) -> list[Spans]:
         """For each text the offsets (start, end) of its tokens, in code points."""
         ...
@@ -127,7 +129,8 @@ class WordReading:
         """What is known of these words: of most of them for good, of the rest for this once."""
         if len(self._known) > KNOWN_WORDS_MAX:
             self._known = {}
-        known, rest = self._known, {}
+        known: Known = self._known
+        rest: Known = {}
         fresh = sorted(set(words) - known.keys())
         lines = batches(fresh, size=len, most=SEGMENT_CHARACTERS)
         for batch in batches(lines, size=lambda line: sum(map(len, line))):
