@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench import api, claim, embed, ingest, lexical, memory, query
+from bench import api, claim, embed, ingest, lexical, memory, quality, query
 from bench.corpora import PARTS, corpus
 from bench.report import show, write
 
@@ -12,6 +12,7 @@ BENCHES = {
     "embed": embed.run,
     "ingest": ingest.run,
     "query": query.run,
+    "quality": quality.run,
     "api": api.run,
     "memory": memory.run,
     "claim": claim.run,

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.corpora import corpus
-from bench.embed import CHUNK_TOKENS, PROCESSES, fp32_folder
+from bench.embed import PROCESSES, SETTINGS, fp32_folder
 from bench.rig import MODELS, REPOSITORY, rig
 from engine.embedding.install import verified_folder
 from engine.embedding.specs import MINILM
@@ -76,7 +76,8 @@ def _rate(peer: str, *, admin_url: str, model: Path, documents: Path) -> float:
         connection.execute("CREATE DATABASE peers")
     command = [
         ENVIRONMENT / "bin" / "python", f"{peer}_run.py", "--database-url", _peers_url(admin_url),
-        "--model", MINILM.name, "--model-folder", model, "--chunk-tokens", str(CHUNK_TOKENS),
+        "--model", MINILM.name, "--model-folder", model,
+        "--chunk-tokens", str(SETTINGS.chunk_tokens),
         documents,
     ]  # fmt: skip
     done = subprocess.run(

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,16 @@ PARTS = {
         Part("vim-runtime", "usr/share/vim/vim90/doc/usr_*.txt"),
         Part("python3.11-doc", "usr/share/doc/python3.11/html/_sources/tutorial/*.rst.txt"),
     ),
+    "prose": (
+        Part("python3.11-doc", "usr/share/doc/python3.11/html/_sources/faq/*.rst.txt"),
+        Part("python3.11-doc", "usr/share/doc/python3.11/html/_sources/howto/*.rst.txt"),
+        Part("developers-reference", "usr/share/developers-reference/_sources/*.rst.txt"),
+        Part("debian-faq", "usr/share/doc/debian/FAQ/*.en.html"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/esm.md.gz"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/packages.md.gz"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/modules.md.gz"),
+        Part("nodejs-doc", "usr/share/doc/nodejs/api/permissions.md.gz"),
+    ),
 }
 
 
@@ -52,10 +63,16 @@ def corpus(name: str, *, files_max: int | None = None) -> Corpus:
     paths = [path for part in PARTS[name] for path in _files(part)]
     if files_max is not None and len(paths) > files_max:
         paths = [paths[index * len(paths) // files_max] for index in range(files_max)]
+    return corpus_of(name, paths)
+
+
+def corpus_of(name: str, paths: Iterable[Path]) -> Corpus:
+    """These files."""
+    paths = tuple(paths)
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return Corpus(name, tuple(paths), digest.hexdigest())
+    return Corpus(name, paths, digest.hexdigest())
 
 
 def _files(part: Part) -> list[Path]:

@@ -21,7 +21,7 @@ import numpy as np
 from bench.corpora import corpus
 from bench.report import Table, show
 from bench.rig import MODELS
-from engine.config import Limits
+from engine.config import Limits, Settings
 from engine.embedding.batches import batches
 from engine.embedding.graph import encoder
 from engine.embedding.install import pull, verified_folder
@@ -36,8 +36,8 @@ from workers.shapes import Fetched
 PASSAGES = 800
 ROUNDS = 3
 PROCESSES = os.cpu_count() or 1
-CHUNK_TOKENS = 200
-BATCH_TOKENS = 1024
+SETTINGS = Settings()
+BATCH_TOKENS = SETTINGS.embed_batch_tokens
 SPAWN = multiprocessing.get_context("spawn")
 # Loads what it needs and returns what is timed.
 Loaded = Callable[[Sequence[str]], Callable[[], None]]
@@ -165,7 +165,8 @@ def embedded_strings(page: Path, *, tokenizer: TokenSpans | None = None) -> list
     fetched = Fetched(path=page, byte_count=0, sha256=b"", filename=page.name)
     document = document_of(page.read_bytes(), fetched=fetched, limits=Limits())
     passages = chunk(
-        document, spans=tokenizer, chunk_tokens=CHUNK_TOKENS, overlap_tokens=0,
+        document, spans=tokenizer, chunk_tokens=SETTINGS.chunk_tokens,
+        overlap_tokens=SETTINGS.chunk_overlap_tokens,
         tokens_max=MINILM.tokens_max, special_tokens=tokenizer.special_tokens, chunks_max=100_000,
     )  # fmt: skip
     return [passage.embedded for passage in passages]

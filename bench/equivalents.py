@@ -8,10 +8,10 @@ EQUIVALENT: dict[str, str] = {
     "workers/guard.py guarded_pool: 0 -> -1": (
         "httpcore tries again while more than zero retries are left; less than none is none."
     ),
-    "workers/chunk.py _segments: blank >= 0 -> blank > 0": (
+    "workers/reading.py _cut_behind_blanks: blank >= 0 -> blank > 0": (
         "A blank is looked for from the middle of the segment on, so it is never at 0."
     ),
-    "workers/chunk.py _segments: 0 -> 1 (2)": (
+    "workers/reading.py _cut_behind_blanks: 0 -> 1 (2)": (
         "A blank is looked for from the middle of the segment on, so it is never at 0."
     ),
     "workers/chunk.py _passage: 0 -> 1": (

@@ -62,14 +62,24 @@ TARGETS = {
     "offsets": Target(
         files={
             "workers/chunk.py": frozenset(
-                {"_add", "_own_starts", "_fits", "_passage", "_embedded", "tape_of", "_segments"}
+                {"_add", "_own_starts", "_fits", "_passage", "_embedded"}
+            ),
+            "workers/reading.py": frozenset(
+                {"tape_of", "_segments", "_cut_behind_blanks", "counts", "_tokens_of"}
             ),
             "workers/pieces.py": frozenset(
                 {"count", "reach", "back", "_at", "block_at", "skip_blank", "covering", "cut_up"}
             ),
         },
         rounds=(
-            Round(("tests/edges/test_offset_edges.py", "tests/unit/workers/test_chunk.py"), 15),
+            Round(
+                (
+                    "tests/edges/test_offset_edges.py",
+                    "tests/unit/workers/test_chunk.py",
+                    "tests/unit/workers/test_reading.py",
+                ),
+                30,
+            ),
         ),
     ),
     "fence": Target(

@@ -69,13 +69,7 @@ class Rags:
     ) -> Rag:
         """All or nothing: the RAG with every source, or an error and no row."""
         model = new.embedding_model or self._registry.default.name
-        chunk_tokens = new.chunk_tokens
-        if chunk_tokens is None:
-            most = profiles.tokens_max(self._registry, model=model)
-            chunk_tokens = min(self._settings.chunk_tokens, most)
-        overlap = new.chunk_overlap_tokens
-        if overlap is None:
-            overlap = min(self._settings.chunk_overlap_tokens, max(chunk_tokens // 2, 0))
+        chunk_tokens, overlap = self._chunking(new, model=model)
         details = self._text_issues(name=new.name, description=new.description)
         details += profiles.issues(self._registry, profiles.Settings(model, chunk_tokens, overlap))
         self._check_sources(new.sources, details=details)
@@ -300,6 +294,18 @@ class Rags:
         if description is not None and len(description) > limit:
             details.append(Detail(field="description", issue=f"at most {limit} characters"))
         return details
+
+    def _chunking(self, new: NewRag, *, model: str) -> tuple[int, int]:
+        """Length and overlap. The engine's overlap was measured with the engine's length, so who
+        names a length gets the overlap that is named with it, or none."""
+        overlap = new.chunk_overlap_tokens
+        if new.chunk_tokens is not None:
+            return new.chunk_tokens, overlap or 0
+        most = profiles.tokens_max(self._registry, model=model)
+        chunk_tokens = min(self._settings.chunk_tokens, most)
+        if overlap is None:
+            overlap = min(self._settings.chunk_overlap_tokens, max(chunk_tokens // 2, 0))
+        return chunk_tokens, overlap
 
     def _check_sources(self, new: NewSources, *, details: Details) -> None:
         if new.total > self._limits.request_sources_max:

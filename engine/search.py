@@ -1,6 +1,7 @@
 """From a question to what answers it: passages of a RAG, or documents of a whole library."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray

@@ -9,35 +9,22 @@ behind the constants are in docs/decisions/0005-chunking.md.
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import Protocol, TypeVar
 
 import msgspec
 
 from engine.errors import TooManyChunks
 from engine.models import Block, Document, Passage
 from workers.pieces import Layout, Room, Tape, covering, cut_up
-
-T = TypeVar("T")
+from workers.reading import TokenSpans, batches, reading_of
 
 # Tokenizers map a very long word to a single unknown token, so tokens alone do not bound a chunk.
 # Of 8,000 chunks of manuals and code none held more than 10.1 characters per token.
 CHARACTERS_PER_TOKEN = 16
 # A section below this share of a chunk is joined with a sibling, until it no longer is.
 TINY_SHARE = 0.125
-# The tokenizer is asked for this much at a time, so that it never holds the interpreter for long.
-BATCH_CHARACTERS = 100_000
-SEGMENT_CHARACTERS = 4_000
 HEADING_CHARACTERS_MAX = 300
 SEPARATOR = " > "
 SEPARATOR_TOKENS = 1
-
-
-class TokenSpans(Protocol):
-    """The tokenizer of the embedding model, without special tokens and without truncation."""
-
-    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """For each text the offsets (start, end) of its tokens, in code points."""
-        ...
 
 
 class Caps(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +116,8 @@ class _Chunker:
         self.spans = spans
         self.caps = caps
         self.layout = Layout(document.text, blocks=covering(document.text, blocks=document.blocks))
-        self.tape = tape_of(document.text, spans=spans)
+        self.reading = reading_of(spans)
+        self.tape = self.reading.tape(document.text)
         self.title = " ".join(document.title.split())
         self.words: dict[str, Above] = {}
         self.paths: dict[tuple[str, ...], Above] = {}
@@ -158,13 +146,19 @@ class _Chunker:
     def _settled(self, pieces: Iterable[Piece]) -> Iterator[Passage]:
         # The plan adds up tokens of the whole text; a cut may change how its neighbours are read
         # (an unknown word becomes known syllables), so each passage is counted as it will be read.
-        for batch in _batches(pieces, size=lambda piece: piece.end - piece.start):
+        for batch in batches(pieces, size=lambda piece: piece.end - piece.start):
             read = [self._embedded(piece) for piece in batch]
-            for piece, string, found in zip(batch, read, self.spans.spans(read), strict=True):
-                own = self._own_starts(piece, string=string, found=found)
-                if self._fits(piece, tokens=len(found), own_tokens=len(own)):
-                    yield self._passage(piece, embedded=string, tokens=len(found))
+            own_from = [
+                len(string) - (piece.end - piece.start)
+                for piece, string in zip(batch, read, strict=True)
+            ]
+            counts = self.reading.counts(read, owned_from=own_from)
+            for piece, string, (tokens, own_tokens) in zip(batch, read, counts, strict=True):
+                if self._fits(piece, tokens=tokens, own_tokens=own_tokens):
+                    yield self._passage(piece, embedded=string, tokens=tokens)
                 else:
+                    (found,) = self.spans.spans([string])
+                    own = self._own_starts(piece, string=string, found=found)
                     yield from self._settled(self._halves(piece, own=own))
 
     def _own_starts(
@@ -248,35 +242,12 @@ class _Chunker:
     def _weigh(self, words: set[str]) -> None:
         # Titles and headings, each cut to what may stand above a text at all.
         limit = self.caps.above_tokens
-        for batch in _batches(sorted(words), size=len):
+        for batch in batches(sorted(words), size=len):
             texts = [" ".join(word[: limit * CHARACTERS_PER_TOKEN].split()) for word in batch]
             for word, text, found in zip(batch, texts, self.spans.spans(texts), strict=True):
                 end = found[limit - 1][1] if 0 < limit < len(found) else len(text)
                 clipped = text[:end] if limit else ""
                 self.words[word] = Above(text=clipped, tokens=min(len(found), limit))
-
-
-def tape_of(text: str, *, spans: TokenSpans) -> Tape:
-    """Where the tokens of the text start, counted segment by segment."""
-    starts = array("I")
-    for batch in _batches(_segments(text), size=lambda one: one[1] - one[0]):
-        found = spans.spans([text[start:end] for start, end in batch])
-        for (start, _), tokens in zip(batch, found, strict=True):
-            starts.extend(sorted(start + first for first, _ in tokens))
-    return Tape(starts=starts, end=len(text))
-
-
-def _segments(text: str) -> Iterator[tuple[int, int]]:
-    # Cut behind blanks where there are any: there a cut changes no token.
-    start = 0
-    while start < len(text):
-        end, middle = start + SEGMENT_CHARACTERS, start + SEGMENT_CHARACTERS // 2
-        if end < len(text):
-            blank = max(text.rfind("\n", middle, end), text.rfind(" ", middle, end))
-            end = blank + 1 if blank >= 0 else end
-        end = min(end, len(text))
-        yield start, end
-        start = end
 
 
 def sections(blocks: Sequence[Block]) -> Iterator[Section]:
@@ -347,16 +318,3 @@ def _join_back(
 def _common(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     pairs = zip(first, second, strict=False)
     return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _batches(items: Iterable[T], *, size: Callable[[T], int]) -> Iterator[list[T]]:
-    batch: list[T] = []
-    total = 0
-    for item in items:
-        batch.append(item)
-        total += size(item)
-        if total >= BATCH_CHARACTERS:
-            yield batch
-            batch, total = [], 0
-    if batch:
-        yield batch

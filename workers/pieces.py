@@ -53,13 +53,13 @@ _NONBLANK = re.compile(r"\S")
 # no text can make it slow. A match ends where the next piece would begin.
 _SENTENCE = re.compile(
     r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’»)\]])|(?<=[.!?…][\"'”’»)\]]{2}))\s++(?![a-zß-öø-ÿ])"
-    r"|(?<=[。！？｡।॥؟۔။។።։])(?![。！？｡।॥؟۔။។።։])[」』”’）】》〉\"')\]]{0,3}\s*+"
+    r"|(?<=[。！？｡।॥؟۔။។።։།༎])(?![。！？｡।॥؟۔။។።։།༎])[」』”’）】》〉\"')\]]{0,3}\s*+"
 )
 _BLANK_LINE = r"\n[^\S\n]*+\n\s*+"
 _LINE = re.compile(r"\n\s*+")
 _ITEM = r"\n(?=[^\S\n]{0,40}(?:[-*+•‣◦▪–]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s)"
 _CELL = re.compile(r"[|\t][^\S\n]*+")
-_WORD = re.compile(r"\s++|(?<=[、，；：،])")
+_WORD = re.compile(r"\s++|(?<=[、，；：،་])")
 _ABBREVIATED = re.compile(
     r"(?:^|[\s(\[\"'.])(?:[A-Za-z]|[DMS]r|Mrs|Ms|Prof|St|vs|cf|etc|Inc|Ltd|Co|No|Nr|Fig|Eq|Sec|Abs"
     r"|Art|approx|ca|bzw|al|pp|ed|Vol)\.$|(?:^|\n)[^\S\n]*\d{1,3}\.$"
@@ -158,6 +158,23 @@ class Layout:
             index -= 1
         return cut
 
+    def kept_whole(self, position: int, *, within: int) -> tuple[int, int]:
+        """The block of code, or the row of a table, that holds what stands before `position`.
+
+        Nothing where neither does; of a longer one than `within`, some of it that is longer, too.
+        """
+        block = self.block_at(position - 1)
+        if block.kind == "code":
+            return block.start, block.end
+        if block.kind != "table":
+            return position, position
+        low, high = max(block.start, position - 1 - within), min(block.end, position + within)
+        start, end = (
+            self.text.rfind("\n", low, position - 1),
+            self.text.find("\n", position - 1, high),
+        )
+        return (low if start < 0 else start + 1), (high if end < 0 else end)
+
     def _inside(self, index: int, *, rank: Rank, after: int, upto: int) -> list[int]:
         block = self.blocks[index]
         if rank in (Rank.PAGE, Rank.BLOCK, Rank.HEADING):
@@ -243,6 +260,10 @@ class _Walk:
         half = self._share(start, limit=limit, tokens=room.tokens, share=0.5)
         if reach >= self.end:
             return self._page(after=max(fresh, half), upto=limit) or self.end
+        cut = self._climbed(start, fresh=fresh, limit=limit, room=room)
+        return self._beside_whole(cut, fresh=fresh, reach=reach, room=room)
+
+    def _climbed(self, start: int, *, fresh: int, limit: int, room: Room) -> int:
         for rank, share in LADDER:
             if rank is Rank.PAGE and not self.layout.paged:
                 continue
@@ -262,8 +283,28 @@ class _Walk:
         for rank in (Rank.BLOCK, Rank.ITEM, Rank.SENTENCE, Rank.LINE, Rank.WORD):
             found = self.layout.first(rank, after=least - 1, upto=cut - 1)
             if found is not None:
-                return self.layout.skip_blank(found)
+                begin = self.layout.skip_blank(found)
+                return begin if self._leaves_whole(begin, fresh=fresh, room=room) else fresh
         return fresh
+
+    def _beside_whole(self, cut: int, *, fresh: int, reach: int, room: Room) -> int:
+        # What must not be torn, if it fits by itself, is left to the next piece, however little
+        # this one keeps. If the piece begins with it, a crumb behind it is no reason to tear it.
+        start, end = self.layout.kept_whole(cut, within=room.characters)
+        if cut >= end or not self._fits(start, end, room=room):
+            return cut
+        before = self.layout.before_headings(start)
+        if before > fresh:
+            return before
+        return end if end <= reach else cut
+
+    def _leaves_whole(self, begin: int, *, fresh: int, room: Room) -> bool:
+        # An overlap is dropped where it would tear what the piece is to begin with.
+        start, end = self.layout.kept_whole(fresh + 1, within=room.characters)
+        return not self._fits(start, end, room=room) or self._fits(begin, end, room=room)
+
+    def _fits(self, start: int, end: int, *, room: Room) -> bool:
+        return self.tape.count(start, end) <= room.tokens and end - start <= room.characters
 
     def _page(self, *, after: int, upto: int) -> int | None:
         if not self.layout.paged:

@@ -1,5 +1,6 @@
 """The model's tokenizer: counting tokens, cutting texts between them, and what the model reads."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class TokenSpans:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self.words = _words_of(tokenizer)
+        """What a text may be taken apart into without changing a token; None if nothing is sure."""
         self.special_tokens: int = tokenizer.num_special_tokens_to_add(is_pair=False)
         """How many tokens are added to every text, the longest prefix of the model among them; they
         count towards `tokens_max`."""
@@ -68,6 +71,59 @@ class TokenSpans:
     def count(self, text: str) -> int:
         """How many tokens one text has, without special tokens and without a limit."""
         return self.counts([text])[0]
+
+
+# What BERT's normalizer and pre-tokenizer set apart wherever it stands: ASCII blanks, ideographs
+# and the marks of their scripts. Nothing on one side of them changes what is made of the other.
+_BLANKS = r" \t\n\r"
+_ALONE = "\u3001-\u3003\u3008-\u3011\u3400-\u4dbf\u4e00-\u9fff\uff01\uff0c\uff1a\uff1b\uff1f"
+_WORDS = re.compile(f"[^{_BLANKS}]+")
+_WORDS_AND_IDEOGRAPHS = re.compile(f"[^{_BLANKS}{_ALONE}]+|[{_ALONE}]")
+
+
+def _words_of(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """The tokenizer's own description decides. Where a blank belongs to the token after it, as with
+    SentencePiece and byte-level BPE, nothing may be taken apart."""
+    said = msgspec.json.decode(tokenizer.to_str(), type=_Described)
+    bert = (
+        said.normalizer is not None
+        and said.normalizer.type == "BertNormalizer"
+        and said.pre_tokenizer is not None
+        and said.pre_tokenizer.type == "BertPreTokenizer"
+        and said.model.type in ("WordPiece", "WordLevel")
+    )
+    if not bert or any(_WORDS.fullmatch(token.content) is None or token.wide
+                       for token in said.added_tokens):  # fmt: skip
+        return None
+    ascii_only = all(token.content.isascii() for token in said.added_tokens)
+    assert said.normalizer
+    return _WORDS_AND_IDEOGRAPHS if ascii_only and said.normalizer.ideographs else _WORDS
+
+
+class _Step(Noun, frozen=True, kw_only=True):
+    type: str = ""
+    ideographs: bool = msgspec.field(default=False, name="handle_chinese_chars")
+
+
+class _AddedToken(Noun, frozen=True, kw_only=True):
+    content: str
+    lstrip: bool
+    rstrip: bool
+    single_word: bool
+
+    @property
+    def wide(self) -> bool:
+        """Whether what stands beside it counts."""
+        return self.lstrip or self.rstrip or self.single_word
+
+
+class _Described(Noun, frozen=True, kw_only=True):
+    """What a tokenizer says of itself."""
+
+    model: _Step
+    normalizer: _Step | None = None
+    pre_tokenizer: _Step | None = None
+    added_tokens: tuple[_AddedToken, ...] = ()
 
 
 def open_tokenizer(spec: ModelSpec, models_path: Path) -> TokenSpans:

@@ -7,18 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from engine.models import Block, Coverage, Document, Passage
-from workers.chunk import (
-    BATCH_CHARACTERS,
-    SEGMENT_CHARACTERS,
-    Caps,
-    Piece,
-    Section,
-    _add,
-    _Chunker,
-    _segments,
-    tape_of,
-)
+from workers.chunk import Caps, Piece, Section, _add, _Chunker
 from workers.pieces import Layout, Room, Tape, covering, cut_up
+from workers.reading import BATCH_CHARACTERS, SEGMENT_CHARACTERS, _segments, tape_of
 
 TAPE = Tape(starts=array("I", [0, 5, 10, 10, 15]), end=20)
 HALF = SEGMENT_CHARACTERS // 2
@@ -28,6 +19,7 @@ class Words:
     """A tokenizer to which a token is a run of letters."""
 
     calls = 0
+    words = None
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         self.calls += 1
@@ -155,6 +147,8 @@ def test_a_long_text_is_counted_in_no_more_batches_than_it_takes() -> None:
 
 class Forgetful:
     """A tokenizer that leaves out the last text of each call."""
+
+    words = None
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(0, 1)] for _ in texts[1:]]

@@ -610,7 +610,7 @@ async def test_a_rag_can_choose_a_model_of_the_file_and_waits_uncharged_while_it
         while rag.counts.ready == 0 and rag.counts.error == 0:
             await asyncio.sleep(0.1)
             rag = await rags.get(customer.id, rag.id)
-    assert rag.chunk_tokens == 128, "what the model reads, not the 200 of other models"
+    assert rag.chunk_tokens == 128, "what the model reads, not the 250 of other models"
     assert [(source.state, source.failure) for source in rag.sources] == [(State.READY, None)]
     search = Search(database=database, models=models, limits=native.limits)
     hits = await search.query(customer.id, rag.id, query=text, top_k=1)

@@ -73,7 +73,7 @@ def test_overrides_win_and_none_of_them_is_none() -> None:
         ("DATABASE_URL", "localhost/database"),
         ("REDIS_URL", "localhost"),
         ("STORAGE_URL", "/var/lib/blobs"),
-        ("CHUNK_OVERLAP_TOKENS", "200"),
+        ("CHUNK_OVERLAP_TOKENS", "250"),
         ("CHUNK_OVERLAP_TOKENS", "-1"),
         ("ALLOW_NETWORKS", "not a network"),
     ],

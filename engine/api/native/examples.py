@@ -33,8 +33,8 @@ RAG: dict[str, Any] = {
     "status": "ready",
     "sources": [SOURCE],
     "embedding_model": "sentence-transformers/all-MiniLM-L6-v2",
-    "chunk_tokens": 200,
-    "chunk_overlap_tokens": 0,
+    "chunk_tokens": 250,
+    "chunk_overlap_tokens": 30,
     "source_counts": {"pending": 0, "processing": 0, "ready": 1, "error": 0, "total": 1},
     **_TIMES,
 }

@@ -1,5 +1,6 @@
 """What holds for every document, with tokenizers whose tokens change when a word is cut."""
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -13,8 +14,9 @@ from workers.chunk import chunk
 
 
 class Spans:
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, words: re.Pattern[str] | None = None) -> None:
         self.tokenizer = tokenizer
+        self.words = words
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         found = (self.tokenizer.encode(text, add_special_tokens=False) for text in texts)
