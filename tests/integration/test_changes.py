@@ -248,3 +248,28 @@ async def test_an_answer_shows_the_rag_as_of_one_moment(move: Move) -> None:
         assert await changes.switch(tx, customer_id=move.customer_id, rag_id=move.rag_id)
     for rag in (await read, (await listed).items[0]):
         assert (rag.chunk_tokens, bool(rag.change)) in {(200, True), (100, False)}
+
+
+async def test_nothing_switches_before_every_text_has_its_index(
+    move: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.profiles.FILL_INDEXES", 1)
+    for _ in range(2):
+        await move.ready()
+    await move.put(chunk_tokens=100)
+    assert not await move.build(await move.store.claimed_index())
+    async with move.store.worker.transaction() as tx:
+        assert not await changes.switch(tx, customer_id=move.customer_id, rag_id=move.rag_id)
+    assert ((await move.rag()).chunk_tokens, (await move.change()).total) == (200, 2)
+
+
+async def test_a_new_text_makes_nothing_due_that_was_given_up(move: Move) -> None:
+    source_id = await move.ready()
+    await move.put(chunk_tokens=100)
+    claim = await move.store.claimed_index()
+    await move.put(chunk_tokens=200)
+    assert await move.store.do(retired.park, claim=claim)
+    await move.refresh(source_id)
+    await move.store.ingest()
+    assert await move.store.take_index() is None
+    await move.expect_rest()
