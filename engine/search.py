@@ -145,7 +145,7 @@ class Search:
             target = await _target(tx, wanted=wanted)
             if embedded is not None and embedded.model != target.embedding_model:
                 raise Superseded
-            source_ids = wanted.source_ids or None
+            source_ids: Sequence[SourceId] | None = wanted.source_ids or None
             if wanted.filter is not None:
                 source_ids = await selected(
                     tx,

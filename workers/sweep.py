@@ -117,7 +117,7 @@ class Sweep:
             lambda tx: purge.delete_retired_documents(tx, limit=rows),
             lambda tx: purge.delete_chunks_of_deleted_sources(tx, limit=rows),
             lambda tx: purge.delete_rows_of_deleted_sources(tx, limit=rows),
-            lambda tx: merging.retire_of_deleted_rags(tx, limit=rows),
+            lambda tx: merging.retire_unwanted(tx, limit=rows),
             lambda tx: merging.remove_replaced(tx, age_s=REPLACED_S, limit=rows),
             lambda tx: purge.delete_rags(tx, limit=rows),
             lambda tx: retired.delete_chunks(tx, limit=rows),

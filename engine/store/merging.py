@@ -220,14 +220,18 @@ async def switch(
         raise Superseded
 
 
-async def retire_of_deleted_rags(tx: Tx, *, limit: int) -> int:
-    """Segments of deleted RAGs are removed like replaced ones, at once; their dead marks too."""
+async def retire_unwanted(tx: Tx, *, limit: int) -> int:
+    """Segments of deleted RAGs and of retired profiles are removed like replaced ones, at once; their
+    dead marks too."""
     retired = await tx.run(
         """
         UPDATE segments SET state = 'replaced', changed_at = '-infinity' WHERE id IN (
-            SELECT s.id FROM rags r JOIN profiles p ON p.rag_id = r.id
-            JOIN segments s ON s.profile_id = p.id
-            WHERE r.deleted_at IS NOT NULL AND s.changed_at > '-infinity'
+            SELECT s.id FROM segments s
+            JOIN (SELECT p.id FROM rags r JOIN profiles p ON p.rag_id = r.id
+                  WHERE r.deleted_at IS NOT NULL
+                  UNION SELECT id FROM profiles WHERE retired_at IS NOT NULL) unwanted
+              ON unwanted.id = s.profile_id
+            WHERE s.changed_at > '-infinity'
             LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED)
         """,
         {"limit": limit},
@@ -235,9 +239,12 @@ async def retire_of_deleted_rags(tx: Tx, *, limit: int) -> int:
     return retired + await tx.run(
         """
         DELETE FROM dead_members WHERE member_id IN (
-            SELECT d.member_id FROM rags r JOIN profiles p ON p.rag_id = r.id
-            JOIN dead_members d ON d.profile_id = p.id
-            WHERE r.deleted_at IS NOT NULL LIMIT %(limit)s)
+            SELECT d.member_id FROM dead_members d
+            JOIN (SELECT p.id FROM rags r JOIN profiles p ON p.rag_id = r.id
+                  WHERE r.deleted_at IS NOT NULL
+                  UNION SELECT id FROM profiles WHERE retired_at IS NOT NULL) unwanted
+              ON unwanted.id = d.profile_id
+            LIMIT %(limit)s)
         """,
         {"limit": limit},
     )

@@ -61,13 +61,14 @@ async def delete_indexes(tx: Tx, *, limit: int) -> int:
 
 
 async def delete_profiles(tx: Tx, *, limit: int) -> int:
-    """Retired profiles that no index is left of."""
+    """Retired profiles that no index and no segment is left of."""
     return await tx.run(
         """
         DELETE FROM profiles WHERE id IN (
             SELECT p.id FROM profiles p
             WHERE p.retired_at IS NOT NULL
               AND NOT EXISTS (SELECT FROM indexes i WHERE i.profile_id = p.id)
+              AND NOT EXISTS (SELECT FROM segments s WHERE s.profile_id = p.id)
             ORDER BY p.retired_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
         """,
         {"limit": limit},

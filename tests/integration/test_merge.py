@@ -188,7 +188,7 @@ async def test_segments_go_with_their_rag_in_bounded_steps(store: Store) -> None
     await store.do(rags.mark_deleted, customer_id=customer_id, rag_id=rag_id)
     await store.do(purge.delete_sources_of_deleted_rags, limit=10)
     for _ in range(60):
-        assert await store.do(merging.retire_of_deleted_rags, limit=1) <= 2
+        assert await store.do(merging.retire_unwanted, limit=1) <= 2
         assert await store.do(merging.remove_replaced, age_s=90.0, limit=1) <= 3
         await store.do(purge.delete_chunks_of_deleted_sources, limit=100)
         await store.do(purge.delete_rows_of_deleted_sources, limit=100)
