@@ -454,10 +454,11 @@ CREATE INDEX IF NOT EXISTS segment_members_by_id ON segment_members (id);
 -- Members whose source was deleted, or that a newer generation has taken the place of: from that
 -- very transaction on they count neither as hits nor in the frequencies of terms.
 CREATE TABLE IF NOT EXISTS dead_members (
-    member_id     bigint PRIMARY KEY,
+    member_id     bigint NOT NULL,
     customer_id   uuid NOT NULL,
     profile_id    uuid NOT NULL,
-    died_at       timestamptz NOT NULL DEFAULT now()
+    died_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (customer_id, member_id)
 );
 -- store.postings.ranked
 CREATE INDEX IF NOT EXISTS dead_members_by_profile ON dead_members (profile_id, member_id);

@@ -123,6 +123,7 @@ async def members(tx: Tx, *, crowd: Crowd) -> list[Member]:
         SELECT m.id, m.segment_id, m.first_number, m.chunk_count, m.first_ordinal, m.index_id,
                m.generation, m.analyser, d.member_id IS NOT NULL AS dead
         FROM segment_members m LEFT JOIN dead_members d ON d.member_id = m.id
+                                                AND d.customer_id = m.customer_id
         WHERE m.segment_id = ANY(%(segment_ids)s) AND m.customer_id = %(customer_id)s
         ORDER BY m.segment_id, m.first_number
         """,
@@ -143,9 +144,9 @@ async def begin(tx: Tx, *, crowd: Crowd, kept: Sequence[Member]) -> int:
     # Their places are counted here once more: chunk by chunk behind each other, in the same order.
     await tx.run(
         """
-        INSERT INTO segment_members (id, segment_id, first_number, chunk_count, first_ordinal,
+        INSERT INTO segment_members (segment_id, id, first_number, chunk_count, first_ordinal,
                                      customer_id, profile_id, index_id, generation, analyser)
-        SELECT m.id, %(segment_id)s,
+        SELECT %(segment_id)s, m.id,
                sum(m.chunk_count) OVER (ORDER BY m.segment_id, m.first_number) - m.chunk_count,
                m.chunk_count, m.first_ordinal, m.customer_id, m.profile_id, m.index_id,
                m.generation, m.analyser
@@ -238,8 +239,8 @@ async def retire_unwanted(tx: Tx, *, limit: int) -> int:
     )
     return retired + await tx.run(
         """
-        DELETE FROM dead_members WHERE member_id IN (
-            SELECT d.member_id FROM dead_members d
+        DELETE FROM dead_members WHERE (customer_id, member_id) IN (
+            SELECT d.customer_id, d.member_id FROM dead_members d
             JOIN (SELECT p.id FROM rags r JOIN profiles p ON p.rag_id = r.id
                   WHERE r.deleted_at IS NOT NULL
                   UNION SELECT id FROM profiles WHERE retired_at IS NOT NULL) unwanted
@@ -293,8 +294,8 @@ async def forget_dead(tx: Tx, *, age_s: float, limit: int) -> int:
     """Marks of members that no segment has any more: made while a merge left them out."""
     return await tx.run(
         """
-        DELETE FROM dead_members WHERE member_id IN (
-            SELECT d.member_id FROM dead_members d
+        DELETE FROM dead_members WHERE (customer_id, member_id) IN (
+            SELECT d.customer_id, d.member_id FROM dead_members d
             WHERE d.died_at < now() - make_interval(secs => %(age_s)s)
               AND NOT EXISTS (SELECT FROM segment_members m WHERE m.id = d.member_id)
             LIMIT %(limit)s)

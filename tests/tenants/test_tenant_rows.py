@@ -135,7 +135,7 @@ def copied(connection: Rows, *, table: str, column: str, whose: str) -> int:
     """Insert a copy of one's own rows in the name of `whose`."""
     rows = connection.execute(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
-        " AND NOT attisdropped AND attidentity = ''",
+        " AND NOT attisdropped AND attidentity = '' AND attgenerated = ''",
         [table],
     ).fetchall()
     kept = [sql.Identifier(row[0]) for row in rows if row[0] not in (column, "id")]

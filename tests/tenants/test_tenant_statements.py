@@ -144,6 +144,7 @@ def test_statements_of_the_verbs_name_their_customer() -> None:
 ONE_OF_ALL = {
     "ann_tables_number": "a number of a sequence, which no request gives",
     "customers_first": "one row of all, which the operator's statements alone set",
+    "segments_pkey": "a sequence of the database's; workers alone write the rows",
 }
 # Of rows that belong to one parent, which row-level security holds to be of the same customer.
 OF_A_PARENT = {
@@ -151,7 +152,9 @@ OF_A_PARENT = {
     "chunks_pkey": "index_id",
     "documents_pkey": "source_id",
     "indexes_once": "source_id",
+    "postings_pkey": "segment_id",
     "profiles_public_once": "rag_id",
+    "segment_members_pkey": "segment_id",
     "sources_file_once": "rag_id",
     "sources_url_once": "rag_id",
 }

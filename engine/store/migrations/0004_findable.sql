@@ -67,10 +67,11 @@ CREATE INDEX segment_members_by_index ON segment_members (index_id);
 CREATE INDEX segment_members_by_id ON segment_members (id);
 
 CREATE TABLE dead_members (
-    member_id     bigint PRIMARY KEY,
+    member_id     bigint NOT NULL,
     customer_id   uuid NOT NULL,
     profile_id    uuid NOT NULL,
-    died_at       timestamptz NOT NULL DEFAULT now()
+    died_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (customer_id, member_id)
 );
 CREATE INDEX dead_members_by_profile ON dead_members (profile_id, member_id);
 
