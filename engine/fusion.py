@@ -1,42 +1,35 @@
 """Two rankings of the same passages made into one. Pure; which passages they are stands elsewhere.
 
-A convex combination of both scores, each brought to 0..1 over the candidates of the question. The
-raw scores cannot be added: a cosine lies somewhere between 0 and 1, where depends on the model, and
-BM25 has no upper end. Reciprocal ranks need no scale, and forget by how much one beats another.
+A convex sum of two scores that both lie in 0..1 whatever else was found: the cosine, and BM25 as a
+share of the most that the question's words could give. So the score of a passage does not depend on
+the other candidates, and says the same from question to question. Reciprocal ranks forget by how
+much one beats another: docs/decisions/0010-what-is-found.md has the figures.
 """
 
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-DENSE_SHARE = 0.3  # of the sum; the rest is lexical
+DENSE_SHARE = 0.5  # of the sum; measured flat from 0.4 to 0.6, on two corpora
 
 K = TypeVar("K", bound=Hashable)
 
 
 def fused(dense: Mapping[K, float], lexical: Mapping[K, float]) -> list[tuple[K, float]]:
-    """The keys of both, best first, with scores in 0..1.
+    """The keys of both, best first, with scores in 0..1. `lexical`: shares, as of postings.Scored.
 
     Every candidate has a dense score, because that can be looked up. One without a lexical score
     has none of the words, or less of them than all that have one: it counts as 0, the least that
-    BM25 gives.
+    BM25 gives. Where nothing has any of the words, the cosine stands alone.
     """
     share = DENSE_SHARE if lexical else 1.0
-    lowest, span = _range(dense)
-    highest = max(lexical.values(), default=0.0)
     scores = {
-        key: share * ((dense[key] - lowest) / span if key in dense else 0.0)
-        + (1 - share) * (lexical.get(key, 0.0) / highest if highest > 0 else 0.0)
+        key: share * _within(dense.get(key, 0.0)) + (1 - share) * _within(lexical.get(key, 0.0))
         for key in dense.keys() | lexical.keys()
     }
     return sorted(
-        ((key, min(max(score, 0.0), 1.0)) for key, score in scores.items()),
-        key=lambda pair: (-pair[1], -dense.get(pair[0], -1.0), str(pair[0])),
+        scores.items(), key=lambda pair: (-pair[1], -dense.get(pair[0], -1.0), str(pair[0]))
     )
 
 
-def _range(scores: Mapping[K, float]) -> tuple[float, float]:
-    """The lowest score and how far the highest is from it; all the same counts as highest."""
-    if not scores:
-        return 0.0, 1.0
-    lowest, highest = min(scores.values()), max(scores.values())
-    return (lowest, highest - lowest) if highest > lowest else (lowest - 1.0, 1.0)
+def _within(score: float) -> float:
+    return min(max(score, 0.0), 1.0)

@@ -237,11 +237,16 @@ class Segment:
             scores[chosen[have]] += weights[places[have]] * idf
 
 
-def best(
-    segments: Sequence[Segment], *, keys: Sequence[int], limit: int
-) -> list[tuple[int, int, float]]:
-    """Segment, number and score of the `limit` best passages, in no order, and of those that are
-    as good as the last of them: which of these it is to be, others decide."""
+class Best(NamedTuple):
+    """`hits`: segment, number and score. `most`: what no passage could exceed, having all terms."""
+
+    hits: list[tuple[int, int, float]]
+    most: float
+
+
+def best(segments: Sequence[Segment], *, keys: Sequence[int], limit: int) -> Best:
+    """The `limit` best passages, in no order, and those that are as good as the last of them: which
+    of these it is to be, others decide."""
     total = sum(segment.live for segment in segments)
     counts = {key: sum(segment.count(key) for segment in segments) for key in keys}
     rare = sorted((key for key in keys if counts[key]), key=lambda key: (counts[key], key))
@@ -257,7 +262,8 @@ def best(
     bound = _least(scores.values(), limit=limit) * (1 - ROUNDING) - rest
     for segment in segments:
         _add_common(segment, scores[segment.id], idf={key: idf[key] for key in common}, bound=bound)
-    return _top(scores, limit=limit, bound=bound)
+    most = sum(map(float, idf.values())) * STEPS
+    return Best(hits=_top(scores, limit=limit, bound=bound), most=most)
 
 
 def _add_common(

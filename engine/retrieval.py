@@ -15,6 +15,7 @@ from engine.fusion import fused
 from engine.models import CustomerId, IndexId, Mode, Noun, RagId, SourceId
 from engine.store import Tx, near, postings
 from engine.store.near import Near, Target
+from engine.store.postings import Scored
 
 # Candidates of each side. A passage that only one side has in its first hundred can still win; one
 # that neither side has cannot.
@@ -22,7 +23,6 @@ CANDIDATES_MIN = 100
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
 COUNTED_SOURCES_MAX = 2_000  # of a filter: counting the chunks of more takes longer than it saves
-LEXICAL_HALF = 10.0  # the BM25 score that counts as one half where it stands alone
 
 Key = tuple[IndexId, int, int]
 
@@ -64,7 +64,7 @@ async def candidates(
 ) -> Candidates:
     """The best of both sides, `limit` of each. Raises Superseded, ModelUnavailable."""
     by_vector: dict[Key, float] = {}
-    by_words: dict[Key, float] = {}
+    by_words: dict[Key, Scored] = {}
     if question.mode is not Mode.DENSE:
         by_words = await _lexical(tx, question=question, limit=limit)
     if question.vector is not None:
@@ -84,23 +84,31 @@ async def candidates(
     )
 
 
-def ranked(mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, float]) -> list[Ranked]:
-    """Best first. The score of one side alone says the same for every question: the cosine cut to
-    0..1, or BM25 bent into it. A hybrid one compares the candidates of its question."""
+def ranked(
+    mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, Scored]
+) -> list[Ranked]:
+    """Best first. A score does not depend on the other candidates: the cosine cut to 0..1, the
+    share of what the words could give, or both."""
+    shares = {key: each.share for key, each in lexical.items()}
     match mode:
         case Mode.DENSE:
             pairs = [(key, min(max(score, 0.0), 1.0)) for key, score in dense.items()]
         case Mode.LEXICAL:
-            pairs = [(key, score / (score + LEXICAL_HALF)) for key, score in lexical.items()]
+            pairs = list(shares.items())
         case Mode.HYBRID:
-            pairs = fused(dense, lexical)
+            pairs = fused(dense, shares)
     return [
-        Ranked(key=key, score=score, dense=dense.get(key), lexical=lexical.get(key))
+        Ranked(
+            key=key,
+            score=score,
+            dense=dense.get(key),
+            lexical=lexical[key].score if key in lexical else None,
+        )
         for key, score in pairs
     ]
 
 
-async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, float]:
+async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, Scored]:
     found = await postings.ranked(
         tx,
         customer_id=question.customer_id,
@@ -109,7 +117,7 @@ async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, float
         limit=limit,
         source_ids=question.source_ids,
     )
-    return {(each.index_id, each.generation, each.ordinal): each.score for each in found}
+    return {(each.index_id, each.generation, each.ordinal): each for each in found}
 
 
 async def _dense(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> list[Near]:

@@ -222,8 +222,8 @@ async def switch(
 
 
 async def retire_unwanted(tx: Tx, *, limit: int) -> int:
-    """Segments of deleted RAGs and of retired profiles are removed like replaced ones, at once; their
-    dead marks too."""
+    """Segments of deleted RAGs and of retired profiles are removed like replaced ones, at once;
+    their dead marks too."""
     retired = await tx.run(
         """
         UPDATE segments SET state = 'replaced', changed_at = '-infinity' WHERE id IN (

@@ -9,19 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.inverted import Segment, best
+from engine.inverted import Best, Segment, best
 from engine.lexical import question_terms, term_key
 from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
 from engine.store.database import Tx
 
 
 class Scored(Noun, frozen=True, kw_only=True):
-    """A live chunk by its place, and its BM25 score."""
+    """A live chunk by its place, and its BM25 score. `share`, in 0..1: of the most that those terms
+    of the question which any live chunk has could give."""
 
     index_id: IndexId
     generation: int
     ordinal: int
     score: float
+    share: float
 
 
 class _Head(Noun, frozen=True, kw_only=True):
@@ -74,8 +76,8 @@ async def ranked(
             segments=found,
             source_ids=source_ids,
         )
-    hits = best(list(found.values()), keys=keys, limit=limit)
-    return await _placed(tx, customer_id=customer_id, hits=hits, limit=limit)
+    found_best = best(list(found.values()), keys=keys, limit=limit)
+    return await _placed(tx, customer_id=customer_id, best=found_best, limit=limit)
 
 
 def _segment(head: _Head) -> Segment:
@@ -167,9 +169,7 @@ async def _restrict(
         segments[each.segment_id].show(each.first_number, count=each.chunk_count)
 
 
-async def _placed(
-    tx: Tx, *, customer_id: CustomerId, hits: Sequence[tuple[int, int, float]], limit: int
-) -> list[Scored]:
+async def _placed(tx: Tx, *, customer_id: CustomerId, best: Best, limit: int) -> list[Scored]:
     """The chunks that numbers of segments stand for, in their final order."""
     places = await tx.all(
         _Place,
@@ -185,8 +185,8 @@ async def _placed(
             ORDER BY first_number DESC LIMIT 1) m
         """,
         {
-            "segment_ids": [segment_id for segment_id, _, _ in hits],
-            "numbers": [number for _, number, _ in hits],
+            "segment_ids": [segment_id for segment_id, _, _ in best.hits],
+            "numbers": [number for _, number, _ in best.hits],
             "customer_id": customer_id,
         },
     )
@@ -195,7 +195,8 @@ async def _placed(
             index_id=place.index_id,
             generation=place.generation,
             ordinal=place.ordinal,
-            score=hits[place.position - 1][2],
+            score=best.hits[place.position - 1][2],
+            share=min(best.hits[place.position - 1][2] / best.most, 1.0),
         )
         for place in places
     ]

@@ -125,7 +125,7 @@ async def test_hybrid_has_both_sides_and_is_filled_beyond_the_words(desk: Desk):
     await desk.source(REFUNDS)
     hits = await desk.ask("What does E42 mean?")
     assert (len(hits), hits[0].text) == (5, KETTLE[3])
-    assert hits[0].score == 1.0
+    assert hits[0].score > max(0.5, hits[1].score)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert all(hit.dense is not None for hit in hits)
     assert hits[0].lexical is not None
