@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from engine.folding import folded
-from engine.models import CustomerId, Hit, IndexId, Neighbour, Noun, SourceId
+from engine.hits import Hit, Neighbour
+from engine.models import CustomerId, IndexId, Noun, SourceId
 from engine.retrieval import Ranked
 from engine.store import Tx, hits
 from engine.store.hits import Found

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.fusion import fused
-from engine.models import CustomerId, IndexId, Mode, Noun, RagId, SourceId
+from engine.hits import Mode
+from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
 from engine.store import Tx, near, postings
 from engine.store.near import Near, Target
 from engine.store.postings import Scored

@@ -21,7 +21,8 @@ from engine.errors import (
     Superseded,
 )
 from engine.filters import Filter, read_filter
-from engine.models import CustomerId, Hit, Mode, Noun, RagId, SourceId
+from engine.hits import Hit, Mode
+from engine.models import CustomerId, Noun, RagId, SourceId
 from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
 from engine.store import Database, Tx, entries, near, rags, sources, vectors

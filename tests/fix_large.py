@@ -8,7 +8,8 @@ from fix_ann import Filler, Vectors
 from fix_store import Store
 
 from engine.config import Limits
-from engine.models import CustomerId, Mode, ProfileId, RagId, SourceId
+from engine.hits import Mode
+from engine.models import CustomerId, ProfileId, RagId, SourceId
 from engine.retrieval import Key, Question, candidates
 from engine.store import near
 from workers.ann import AnnKeeper

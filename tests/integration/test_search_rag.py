@@ -17,7 +17,8 @@ from engine import search as search_module
 from engine.config import Limits, Settings
 from engine.embedding import Models, Registry
 from engine.errors import InvalidRequest, RagNotFound, RagNotReady
-from engine.models import CustomerId, Hit, Mode, Passage, RagId, SourceId
+from engine.hits import Hit, Mode
+from engine.models import CustomerId, Passage, RagId, SourceId
 from engine.search import Search
 from engine.store import Database, chunks, indexes, rags, segments
 from workers.words import words

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.folding import OVERLAP_MIN, folded
-from engine.models import Neighbour, SourceId
+from engine.hits import Neighbour
+from engine.models import SourceId
 
 SOURCES = [SourceId(UUID(int=number)) for number in (1, 2)]
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from engine import models
+from engine import hits, models
 from engine.api.native import wire
 
 
@@ -138,7 +138,7 @@ def chunk(noun: models.Chunk) -> wire.Chunk:
     )
 
 
-def hit(noun: models.Hit) -> wire.Hit:
+def hit(noun: hits.Hit) -> wire.Hit:
     return wire.Hit(
         chunk_id=noun.chunk_id,
         source_id=noun.source_id,
@@ -159,7 +159,7 @@ def hit(noun: models.Hit) -> wire.Hit:
     )
 
 
-def _neighbour(noun: models.Neighbour | None) -> wire.Neighbour | None:
+def _neighbour(noun: hits.Neighbour | None) -> wire.Neighbour | None:
     if noun is None:
         return None
     return wire.Neighbour(text=noun.text, start=noun.start, end=noun.end)

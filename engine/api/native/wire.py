@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from engine import models
+from engine import hits, models
 from engine.filters import Joint, Operator
 
 T = TypeVar("T")
@@ -388,7 +388,7 @@ class NewFile(Shape, frozen=True, kw_only=True):
 class Query(Shape, frozen=True, kw_only=True):
     query: str
     top_k: int = 5
-    mode: models.Mode = models.Mode.HYBRID
+    mode: hits.Mode = hits.Mode.HYBRID
     source_ids: tuple[UUID, ...] = ()
     filter: Filter | UnsetType = UNSET
     min_score: Annotated[float, Meta(description="From 0 to 1.")] | UnsetType = UNSET

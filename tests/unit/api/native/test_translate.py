@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import models
+from engine import hits, models
 from engine.api.native import translate
 from engine.models import State
 
@@ -199,7 +199,7 @@ def test_a_chunk_and_a_hit_have_a_page_only_where_there_is_one():
         "headings": ["A"],
         "tokens": 1,
     }
-    hit = models.Hit(
+    hit = hits.Hit(
         chunk_id=RAG,
         source_id=SOURCE,
         text="ab",
