@@ -348,7 +348,7 @@ CREATE INDEX IF NOT EXISTS indexes_due ON indexes (customer_id, due_at) WHERE du
 CREATE INDEX IF NOT EXISTS indexes_alone ON indexes (due_at) WHERE alone AND due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS indexes_leased ON indexes (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
--- store.vectors.search
+-- store.near.exact, store.vectors.search_library
 CREATE INDEX IF NOT EXISTS indexes_by_profile ON indexes (profile_id);
 -- store.changes.may_switch, store.changes.fill: what is still to be made, or failed
 CREATE INDEX IF NOT EXISTS indexes_unbuilt ON indexes (profile_id)
@@ -427,7 +427,7 @@ CREATE TABLE IF NOT EXISTS segments (
 );
 -- store.postings.ranked
 CREATE INDEX IF NOT EXISTS segments_live ON segments (profile_id, id) WHERE state = 'live';
--- store.segments.remove
+-- store.merging.remove_replaced
 CREATE INDEX IF NOT EXISTS segments_by_state ON segments (state, changed_at) WHERE state <> 'live';
 CREATE INDEX IF NOT EXISTS segments_by_profile ON segments (profile_id);
 
@@ -446,7 +446,7 @@ CREATE TABLE IF NOT EXISTS segment_members (
     analyser      text NOT NULL,
     PRIMARY KEY (segment_id, first_number)
 );
--- store.segments.bury, store.postings.ranked for some sources
+-- store.segments.bury_index, store.postings.ranked for some sources
 CREATE INDEX IF NOT EXISTS segment_members_by_index ON segment_members (index_id);
 -- store.postings.ranked: where the dead lie
 CREATE INDEX IF NOT EXISTS segment_members_by_id ON segment_members (id);

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from engine import hits, models
-from engine.filters import Joint, Operator
+from engine.api.native.attributes import Filter, NewAttributes, OwnAttributes
 
 T = TypeVar("T")
 
@@ -24,35 +24,6 @@ Time = Annotated[
     ),
 ]
 Offset = Annotated[int, Meta(description="Characters (Unicode code points) of the text.", ge=0)]
-_SCALAR = {"type": ["string", "number", "boolean"]}
-_ATTRIBUTES = {
-    "additionalProperties": {
-        "anyOf": [_SCALAR, {"type": "array", "items": {"type": "string"}}],
-    }
-}
-NewAttributes = Annotated[
-    dict[str, Any],
-    Meta(
-        description="Of your choice: strings, numbers, booleans or lists of strings, by key.",
-        extra_json_schema=_ATTRIBUTES,
-    ),
-]
-Filter = Annotated[
-    dict[str, Any],
-    Meta(
-        description=(
-            "Only sources whose attributes match. One field, its operator: `and` and `or` of a "
-            "list of filters; `eq`, `ne`, `gt`, `gte`, `lt`, `lte` of a key and a value; `in` of "
-            "a key and a list of values."
-        ),
-        examples=[{"eq": {"key": "language", "value": "de"}}],
-        extra_json_schema={
-            "minProperties": 1,
-            "maxProperties": 1,
-            "propertyNames": {"enum": [*Joint, *Operator]},
-        },
-    ),
-]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -327,18 +298,6 @@ class ChunkList(Shape, frozen=True, kw_only=True):
 class AccessKeyList(Shape, frozen=True, kw_only=True):
     result: tuple[AccessKey, ...]
     next_page_token: str
-
-
-OwnAttributes = Annotated[
-    dict[str, dict[str, Any]],
-    Meta(
-        description=(
-            "For single sources, by storage file id, URL or filename: added to `attributes`, or in "
-            "their place."
-        ),
-        extra_json_schema={"additionalProperties": {"type": "object", **_ATTRIBUTES}},
-    ),
-]
 
 
 class NewSources(Shape, frozen=True, kw_only=True):
