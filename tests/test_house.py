@@ -177,3 +177,11 @@ def test_the_second_door_stays_thin() -> None:
         if module.startswith("engine/api/elevenlabs/")
     ]
     assert 0 < sum(lines) < SECOND_DOOR_LINES
+
+
+def test_a_lock_that_a_session_keeps_has_a_number_that_nobody_else_takes() -> None:
+    numbers: dict[str, set[str]] = {}
+    for module in MODULES:
+        for found in re.finditer(r"advisory\w*_lock\((\d+)\)", (REPOSITORY / module).read_text()):
+            numbers.setdefault(found[1], set()).add(module)
+    assert numbers and all(len(modules) == 1 for modules in numbers.values()), numbers

@@ -49,7 +49,7 @@ async def sole(tx: Tx, *, silent_s: float = 0.0) -> bool:
         "SELECT set_config('idle_session_timeout', %(silent_ms)s, false)",
         {"silent_ms": str(round(silent_s * 1000))},
     )
-    return await tx.value(bool, "SELECT pg_try_advisory_lock(7261043003)") or False
+    return await tx.value(bool, "SELECT pg_try_advisory_lock(7261043005)") or False
 
 
 async def discard_unfinished(tx: Tx) -> int:

@@ -1,4 +1,4 @@
-"""Attributes and filters on the wire, as the schema describes them; the verbs check what is given."""
+"""Attributes and filters on the wire, as the schema describes them; the verbs check them."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from msgspec import Meta
 from engine.filters import Joint, Operator
 
 _SCALAR = {"type": ["string", "number", "boolean"]}
-_ATTRIBUTES = {
+ATTRIBUTES = {
     "additionalProperties": {
         "anyOf": [_SCALAR, {"type": "array", "items": {"type": "string"}}],
     }
@@ -16,7 +16,7 @@ NewAttributes = Annotated[
     dict[str, Any],
     Meta(
         description="Of your choice: strings, numbers, booleans or lists of strings, by key.",
-        extra_json_schema=_ATTRIBUTES,
+        extra_json_schema=ATTRIBUTES,
     ),
 ]
 Filter = Annotated[
@@ -42,6 +42,6 @@ OwnAttributes = Annotated[
             "For single sources, by storage file id, URL or filename: added to `attributes`, or in "
             "their place."
         ),
-        extra_json_schema={"additionalProperties": {"type": "object", **_ATTRIBUTES}},
+        extra_json_schema={"additionalProperties": {"type": "object", **ATTRIBUTES}},
     ),
 ]

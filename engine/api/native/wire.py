@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from engine import hits, models
-from engine.api.native.attributes import Filter, NewAttributes, OwnAttributes
+from engine.api.native.attributes import ATTRIBUTES, Filter, NewAttributes, OwnAttributes
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Source(Shape, frozen=True, kw_only=True):
     storage_file_id: UUID | UnsetType = UNSET
     source_url: str | UnsetType = UNSET
     name: str
-    attributes: Annotated[Mapping[str, Any], Meta(extra_json_schema=_ATTRIBUTES)]
+    attributes: Annotated[Mapping[str, Any], Meta(extra_json_schema=ATTRIBUTES)]
     status: models.State
     status_message: str
     error: Failure | UnsetType = UNSET
