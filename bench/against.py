@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.corpora import corpus
+from bench.corpora import corpus, pages_apart
 from bench.embed import PROCESSES, SETTINGS, fp32_folder
 from bench.rig import MODELS, REPOSITORY, rig
 from engine.embedding.install import verified_folder
@@ -23,7 +23,7 @@ from engine.local import LocalServices
 
 ENVIRONMENT = REPOSITORY / ".venv-peers"
 PEERS = ("llamaindex", "haystack")
-HTML_FILES, TEXT_FILES, PDF_PAGES = 60, 20, 100
+HTML_FILES, TEXT_FILES, PDF_PAGES, PDF_FILE_PAGES = 40, 10, range(100, 200), 25
 
 
 def peers() -> dict[str, float | str]:
@@ -58,16 +58,8 @@ def documents(folder: Path) -> Sequence[Path]:
     for path in folder.iterdir():
         if path.suffix not in (".html", ".md"):
             path.rename(path.with_suffix(".txt"))
-    _pages(corpus("pdf").paths[0], count=PDF_PAGES, to=folder / "manual.pdf")
+    pages_apart(corpus("pdf"), pages=PDF_PAGES, per_file=PDF_FILE_PAGES, folder=folder)
     return sorted(folder.iterdir())
-
-
-def _pages(source: Path, *, count: int, to: Path) -> None:
-    import pypdfium2
-
-    target = pypdfium2.PdfDocument.new()
-    target.import_pages(pypdfium2.PdfDocument(source), pages=list(range(100, 100 + count)))
-    target.save(to)
 
 
 def _rate(peer: str, *, admin_url: str, model: Path, documents: Path) -> float:

@@ -75,6 +75,20 @@ def corpus_of(name: str, paths: Iterable[Path]) -> Corpus:
     return Corpus(name, paths, digest.hexdigest())
 
 
+def pages_apart(given: Corpus, *, pages: range, per_file: int, folder: Path) -> Corpus:
+    """The pages of a corpus of one PDF, in files of `per_file` pages under `folder`."""
+    import pypdfium2
+
+    source = pypdfium2.PdfDocument(given.paths[0])
+    paths = []
+    for start in range(pages.start, min(pages.stop, len(source)), per_file):
+        target = pypdfium2.PdfDocument.new()
+        target.import_pages(source, pages=list(range(start, min(start + per_file, pages.stop))))
+        paths.append(folder / f"pages-{start + 1}.pdf")
+        target.save(paths[-1])
+    return given._replace(paths=tuple(paths))
+
+
 def _files(part: Part) -> list[Path]:
     root = CACHE / part.package
     if not root.exists():
