@@ -468,7 +468,7 @@ async def test_indexes_that_are_built_side_by_side_pay_for_each_passage_once(
 
     made = await house.indexes.list(house.customer_id, source_id)
     assert {index.status for index in made} == {RagIndexStatus.SUCCEEDED}
-    assert embedded(caplog) == len(await house.chunk_texts(made[0].id)) > 100
+    assert embedded(caplog) == len(await house.chunk_texts(made[0].id)) > 64
 
 
 async def test_after_an_update_an_index_ends_with_the_new_text_only(house: House) -> None:
