@@ -126,7 +126,8 @@ class Search:
         if wanted.mode is Mode.LEXICAL:
             return None
         key = (wanted.customer_id, wanted.rag_id)
-        if key not in self._models_of:
+        remembered = key in self._models_of
+        if not remembered:
             async with self._database.transaction(customer_id=wanted.customer_id) as tx:
                 target = await _target(tx, wanted=wanted)
             while len(self._models_of) >= REMEMBERED_MAX:
@@ -138,6 +139,8 @@ class Search:
             return _Embedded(model=model, vector=await embedder.embed_query(wanted.text))
         except ModelUnavailable:
             self._models_of.pop(key, None)
+            if remembered:  # the RAG may have another one by now
+                return await self._embedded(wanted)
             raise
 
     async def _answered(self, wanted: _Wanted, *, embedded: _Embedded | None) -> tuple[Hit, ...]:

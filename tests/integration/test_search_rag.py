@@ -250,6 +250,16 @@ async def test_a_model_that_changed_since_the_last_question_is_noticed(desk: Des
     assert desk.search._models_of[key] == desk.settings.embedding_model
 
 
+async def test_a_remembered_model_that_is_gone_does_not_keep_the_present_one_from_answering(
+    desk: Desk,
+):
+    await desk.source(KETTLE)
+    key = (desk.customer_id, desk.rag_id)
+    desk.search._models_of[key] = "a-model-that-is-gone"  # as remembered from before a change
+    assert (await desk.ask("vinegar", top_k=1))[0].text == KETTLE[2]
+    assert desk.search._models_of[key] == desk.settings.embedding_model
+
+
 async def test_a_table_dropped_under_a_question_is_asked_no_more(desk: Desk, monkeypatch):
     await desk.source(KETTLE)
     await desk.store.execute(
