@@ -4,6 +4,7 @@ Nothing else in the API makes a connection. The process starts and answers 503 w
 away.
 """
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
@@ -93,7 +94,12 @@ def from_env() -> Litestar:
     """The factory that uvicorn calls in each of its processes."""
     settings = Settings.from_env()
     configure(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    # What is loaded by now stays. Else the collector looks through all of it every few requests,
+    # and whoever asks then waits for that.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def create_app(settings: Settings) -> Litestar:

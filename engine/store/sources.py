@@ -44,7 +44,8 @@ class SourceRow(Source, frozen=True, kw_only=True):
     def noun(self) -> Source:
         """As the engine's noun: a failed refresh is a warning of a source that answers."""
         fields = {name: getattr(self, name) for name in Source.__struct_fields__}
-        fields["attributes"] = as_stored(self.attributes)
+        if self.attributes:
+            fields["attributes"] = as_stored(self.attributes)
         if self.refresh_failed:
             warned = Warned(code="refresh_failed", message=self.failure_message or "")
             coverage = self.coverage or Coverage(characters=0)

@@ -8,7 +8,8 @@ from engine.api.native import wire
 
 def time_text(at: datetime) -> str:
     """UTC with six digits and Z, at any microsecond."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
+    # A RAG of 1,000 sources has 2,000 of them: strftime took a quarter of its answer.
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def rag(noun: models.Rag) -> wire.Rag:
