@@ -24,6 +24,9 @@ from workers.extract.canonical import Layout, canonical, paragraph_spans
 _OUTLINE_ENTRIES_MAX = 10_000
 _OUTLINE_LEVELS_MAX = 8
 _TITLE_LINES_MAX = 4
+# To look at each page with pypdf takes longer than to read all text with pdfium. A tree that tells
+# of one page for each kid is believed once so many of them were looked at and told the truth.
+_TREES_TESTED = 4
 # A line that stops well short of the margin after a full stop ends its paragraph.
 _SHORT_LINE_SHARE = 0.8
 _LONG_LINE_CHARACTERS = 40
@@ -164,8 +167,8 @@ def _read_with_pdfium(data: bytes, *, pages_max: int, characters_max: int) -> _P
 
 
 def _counted_pages(data: bytes, *, pages_max: int) -> int:
-    """How many pages hang in the page tree, whatever it tells of them; 0 when nobody can say."""
-    count = 0
+    """How many pages hang in the page tree, whatever its root tells; 0 when nobody can say."""
+    count = truthful = 0
     trees: set[int] = set()
     with suppress(*_PYPDF_FAULTS):
         root = PdfReader(io.BytesIO(data), strict=False).trailer["/Root"]
@@ -176,8 +179,24 @@ def _counted_pages(data: bytes, *, pages_max: int) -> int:
                 count += 1
             elif id(node) not in trees:
                 trees.add(id(node))
-                waiting.extend(cast("ArrayObject", node["/Kids"]))
+                kids = cast("ArrayObject", node["/Kids"])
+                if _tells_of_pages(node) and (truthful >= _TREES_TESTED or _has_pages(node)):
+                    truthful += 1
+                    count += len(kids)
+                else:
+                    waiting.extend(kids)
     return count
+
+
+def _tells_of_pages(tree: DictionaryObject) -> bool:
+    return tree.get("/Count") == len(cast("ArrayObject", tree["/Kids"])) > 0
+
+
+def _has_pages(tree: DictionaryObject) -> bool:
+    """Whether its outer kids are pages, as in a tree of one page for each kid."""
+    kids = cast("ArrayObject", tree["/Kids"])
+    outer = [cast("DictionaryObject", kids[place].get_object()) for place in (0, -1)]
+    return not any("/Kids" in kid for kid in outer)
 
 
 def _pdfium_text(document: pdfium.PdfDocument, index: int) -> str | None:

@@ -4,7 +4,13 @@ import pypdfium2
 import pytest
 from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ByteStringObject, NameObject
+from pypdf.generic import (
+    ArrayObject,
+    ByteStringObject,
+    DictionaryObject,
+    NameObject,
+    NumberObject,
+)
 
 from engine.errors import DocumentBroken, DocumentTooLarge, PdfEncrypted, PdfImageOnly
 from workers.extract.pdf import _read_with_pypdf, read_pdf
@@ -176,3 +182,36 @@ def test_a_page_whose_text_does_not_decode_is_unreadable_alone(monkeypatch):
     document = read(made("a", "b"))
     assert document.text == "Words."
     assert [warning.code for warning in document.coverage.warnings] == ["pages_unreadable"]
+
+
+def in_trees(*sizes, told):
+    """Page trees of so many pages each, below a root that tells of `told` pages."""
+    writer = PdfWriter(clone_from=io.BytesIO(made(*["The lamp."] * sum(sizes))))
+    pages = [page.indirect_reference for page in writer.pages]
+    trees = []
+    for size in sizes:
+        kids, pages = pages[:size], pages[size:]
+        tree = {"/Type": NameObject("/Pages"), "/Kids": ArrayObject(kids)}
+        tree["/Count"] = NumberObject(size)
+        trees.append(
+            writer._add_object(
+                DictionaryObject({NameObject(key): value for key, value in tree.items()})
+            )
+        )
+    root = writer._root_object["/Pages"]
+    root.update({NameObject("/Kids"): ArrayObject(trees), NameObject("/Count"): NumberObject(told)})
+    return written(writer)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (3,) * 9, (1, 1, 1, 5)])
+def test_pages_beyond_those_that_the_root_tells_of_are_named(sizes):
+    coverage = read(in_trees(*sizes, told=len(sizes))).coverage
+    assert coverage.pages_total == sum(sizes)
+    assert [each.code for each in coverage.warnings] == ["pages_unreadable"]
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (3,) * 9, (1, 1, 1, 5)])
+def test_a_tree_that_tells_the_truth_has_no_warning(sizes):
+    coverage = read(in_trees(*sizes, told=sum(sizes))).coverage
+    assert coverage.pages_total == coverage.pages_with_text == sum(sizes)
+    assert not coverage.warnings
