@@ -7,7 +7,6 @@ import msgspec
 
 from engine.models import (
     Attributes,
-    Coverage,
     Cursor,
     CustomerId,
     FileId,
@@ -17,7 +16,6 @@ from engine.models import (
     Source,
     SourceId,
     State,
-    Warned,
 )
 from engine.store import segments
 from engine.store.attributes import as_json, as_stored
@@ -33,26 +31,6 @@ class NewSource(Noun, frozen=True, kw_only=True):
     url: str | None = None
     url_key: bytes | None = None
     attributes: Attributes = msgspec.field(default_factory=dict)
-
-
-class SourceRow(Source, frozen=True, kw_only=True):
-    """A source with the flag that becomes a warning."""
-
-    refresh_failed: bool
-    failure_message: str | None
-
-    def noun(self) -> Source:
-        """As the engine's noun: a failed refresh is a warning of a source that answers."""
-        fields = {name: getattr(self, name) for name in Source.__struct_fields__}
-        if self.attributes:
-            fields["attributes"] = as_stored(self.attributes)
-        if self.refresh_failed:
-            warned = Warned(code="refresh_failed", message=self.failure_message or "")
-            coverage = self.coverage or Coverage(characters=0)
-            fields["coverage"] = msgspec.structs.replace(
-                coverage, warnings=(*coverage.warnings, warned)
-            )
-        return Source(**fields)
 
 
 async def insert(
@@ -151,7 +129,7 @@ async def page(
 ) -> list[Source]:
     """In the order of creation."""
     rows = await tx.all(
-        SourceRow,
+        Source,
         """
         SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
                CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
@@ -160,9 +138,14 @@ async def page(
                i.generation_live IS NOT NULL AS searchable,
                CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
                    AS due_at,
-               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, d.coverage,
+               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure,
+               CASE WHEN s.refresh_failed THEN COALESCE(d.coverage, '{"characters": 0}')
+                         || jsonb_build_object('warnings', COALESCE(d.coverage -> 'warnings', '[]')
+                            || jsonb_build_object('code', 'refresh_failed',
+                                   'message', COALESCE(s.failure ->> 'message', '')))
+                    ELSE d.coverage END AS coverage,
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.attributes, s.refresh_failed, s.failure ->> 'message' AS failure_message
+               s.attributes
         FROM sources s
         JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
@@ -181,14 +164,14 @@ async def page(
             **bounds(after),
         },
     )
-    return [row.noun() for row in rows]
+    return [_as_given(row) for row in rows]
 
 
 async def get(
     tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId
 ) -> Source | None:
     row = await tx.one(
-        SourceRow,
+        Source,
         """
         SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
                CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
@@ -197,9 +180,14 @@ async def get(
                i.generation_live IS NOT NULL AS searchable,
                CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
                    AS due_at,
-               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, d.coverage,
+               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure,
+               CASE WHEN s.refresh_failed THEN COALESCE(d.coverage, '{"characters": 0}')
+                         || jsonb_build_object('warnings', COALESCE(d.coverage -> 'warnings', '[]')
+                            || jsonb_build_object('code', 'refresh_failed',
+                                   'message', COALESCE(s.failure ->> 'message', '')))
+                    ELSE d.coverage END AS coverage,
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.attributes, s.refresh_failed, s.failure ->> 'message' AS failure_message
+               s.attributes
         FROM sources s
         JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
@@ -210,7 +198,13 @@ async def get(
         """,
         {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id},
     )
-    return row.noun() if row else None
+    return _as_given(row) if row else None
+
+
+def _as_given(source: Source) -> Source:
+    if not source.attributes:
+        return source
+    return msgspec.structs.replace(source, attributes=as_stored(source.attributes))
 
 
 async def known(

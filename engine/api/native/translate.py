@@ -2,14 +2,20 @@
 
 from datetime import UTC, datetime
 
+import msgspec
+
 from engine import hits, models
 from engine.api.native import wire
 
 
 def time_text(at: datetime) -> str:
     """UTC with six digits and Z, at any microsecond."""
-    # A RAG of 1,000 sources has 2,000 of them: strftime took a quarter of its answer.
-    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    if not utc.microsecond:
+        return utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    # A RAG of 1,000 sources has 2,000 of them: isoformat took ten times as long.
+    text: str = msgspec.to_builtins(utc)
+    return text
 
 
 def rag(noun: models.Rag) -> wire.Rag:
