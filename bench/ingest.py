@@ -26,7 +26,7 @@ PDF_FILE_PAGES = 50  # one document is one worker's: a single manual would leave
 SMALL = 40
 PARAGRAPH = "Paragraph {number} tells of the {number}th lamp in the hall, and how it was mended. "
 HTTP_LATENCY_S = 0.25
-COST_PASSAGES = 2_000
+COST_PAGES = 600
 ROUNDS = 3
 Figures = dict[str, float | str]
 
@@ -154,7 +154,7 @@ def cost_curve() -> Figures:
 
 
 def _cost(engine: Rig, *, folder: Path, offset: int) -> float:
-    paths = written(folder, texts=[page_text(offset + number) for number in range(COST_PASSAGES)])
+    paths = written(folder, texts=[page_text(offset + number) for number in range(COST_PAGES)])
     rag_id, seconds = engine.ingest(engine.upload(paths))
     return seconds / engine.passages(rag_id)
 
