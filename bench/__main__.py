@@ -1,4 +1,7 @@
-"""`python -m bench embed`: one measurement. Without a name all of them, into bench/RESULTS.md."""
+"""`python -m bench embed`: one measurement; with `--write` into its section of bench/RESULTS.md.
+
+Without a name: all of them, each written as soon as it is read.
+"""
 
 import sys
 from functools import partial
@@ -21,17 +24,18 @@ BENCHES = {
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     known = BENCHES | {f"ingest:{name}": partial(_part, name) for name in ingest.PARTS}
     known |= {"query:1000000": partial(query.run, (*query.SIZES, 1_000_000))}
+    names = [argument for argument in arguments if argument != "--write"]
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no such bench: {', '.join(unknown)}; there are: {', '.join(known)}")
         return 2
     for name in names or BENCHES:
         known[name]()
-    if not names:
-        write(RESULTS, corpora={name: corpus(name).sha256 for name in PARTS})
+        if "--write" in arguments or not names:
+            write(RESULTS, section=name, corpora={each: corpus(each).sha256 for each in PARTS})
     return 0
 
 

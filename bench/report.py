@@ -3,11 +3,15 @@
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+REPOSITORY = Path(__file__).parent.parent
+MEASURED = ("engine", "workers", "schema.sql", "requirements.lock")
 PACKAGES = (
     "fastembed",
     "onnxruntime",
@@ -56,17 +60,49 @@ def show(*tables: Table, bench: str, **figures: object) -> None:
     print(json.dumps({"bench": bench, **figures}), flush=True)
 
 
-def write(path: Path, *, corpora: Mapping[str, str]) -> None:
-    """All that was shown, as Markdown. `corpora`: a hash by name."""
+def write(path: Path, *, section: str, corpora: Mapping[str, str]) -> None:
+    """What was shown since the last call, as one section; the file's other sections stay.
+
+    `corpora`: a hash by name.
+    """
     lines = ["# Results", "", "Written by `make bench`.", ""]
     lines += [f"- {name}: {value}" for name, value in machine().items()]
     lines += [f"- corpus {name}: SHA-256 {sha256}" for name, sha256 in corpora.items()]
+    kept = {**_sections(path), section: _section()}
+    SHOWN.clear()
+    path.write_text("\n".join(lines) + "\n" + "".join(f"\n## {n}\n{t}" for n, t in kept.items()))
+
+
+def _sections(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    found = (part.partition("\n") for part in path.read_text().split("\n## ")[1:])
+    return {name: text.rstrip("\n") + "\n" for name, _, text in found}
+
+
+def _section() -> str:
+    lines = ["", f"Read on {date.today()}, {_commit()}.", ""]
     for shown in SHOWN:
-        lines += ["", f"## {shown.bench}", ""]
         for table in shown.tables:
             lines += ["```text", table.title, table.text(), "```", ""]
         lines += ["```json", json.dumps(shown.figures), "```"]
-    path.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
+
+
+def _commit() -> str:
+    """What was measured; outside of a repository nobody can say."""
+    try:
+        changed = _git("status", "--porcelain", "--", *MEASURED)
+        return f"commit {_git('rev-parse', '--short', 'HEAD')}{' and changes' if changed else ''}"
+    except (OSError, subprocess.CalledProcessError):
+        return "no commit known"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ("git", *words), cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def machine() -> dict[str, object]:
