@@ -265,9 +265,10 @@ CREATE INDEX IF NOT EXISTS sources_leased ON sources (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.tallies.by_state, store.tallies.live_total
 CREATE INDEX IF NOT EXISTS sources_by_state ON sources (rag_id, state, updated_at)
-    WHERE deleted_at IS NULL;
--- store.sources.page
-CREATE INDEX IF NOT EXISTS sources_by_rag ON sources (rag_id, created_at, position);
+    INCLUDE (customer_id) WHERE deleted_at IS NULL;
+-- store.sources.page. With the customer, so that it is better than sources_by_customer even before
+-- there are statistics.
+CREATE INDEX IF NOT EXISTS sources_by_rag ON sources (rag_id, customer_id, created_at, position);
 CREATE UNIQUE INDEX IF NOT EXISTS sources_file_once ON sources (rag_id, file_id)
     WHERE deleted_at IS NULL AND file_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS sources_url_once ON sources (rag_id, url_key)
@@ -301,7 +302,10 @@ CREATE TABLE IF NOT EXISTS documents (
     CONSTRAINT documents_blob FOREIGN KEY (customer_id, original_sha256)
         REFERENCES blobs (customer_id, sha256)
 );
-CREATE INDEX IF NOT EXISTS documents_by_blob ON documents (customer_id, original_sha256);
+-- The foreign key alone. Partial, or the planner takes it for the customer's row-level security while
+-- the table has no statistics, and reads all of the customer's documents for each source.
+CREATE INDEX IF NOT EXISTS documents_by_blob ON documents (customer_id, original_sha256)
+    WHERE original_sha256 IS NOT NULL;
 
 -- A source under a profile. A generation is one document revision under this profile; its chunks
 -- are invisible until `generation_live` points to it.

@@ -128,6 +128,8 @@ async def page(
     state: State | None = None,
 ) -> list[Source]:
     """In the order of creation."""
+    # What a RAG has for all of its sources is asked once, and not for each of them: without
+    # statistics, the planner looks for it among all RAGs of the customer.
     rows = await tx.all(
         Source,
         """
@@ -147,11 +149,12 @@ async def page(
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
                s.attributes
         FROM sources s
-        JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
-        LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
+        LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = (
+            SELECT profile_live FROM rags WHERE id = %(rag_id)s)
         LEFT JOIN documents d ON d.source_id = s.id
                              AND d.revision = COALESCE(i.generation_live, s.revision)
         WHERE s.customer_id = %(customer_id)s AND s.rag_id = %(rag_id)s AND s.deleted_at IS NULL
+          AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL)
           AND (%(at)s::timestamptz IS NULL OR (s.created_at, s.position) > (%(at)s, %(position)s))
           AND (%(state)s::text IS NULL OR s.state = %(state)s)
         ORDER BY s.created_at, s.position LIMIT %(limit)s
