@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,3 +122,13 @@ def _unpack(package: str, root: Path) -> None:
     unfinished = root.with_suffix(".unfinished")
     subprocess.run(["dpkg-deb", "-x", archives[-1], unfinished], check=True)
     unfinished.rename(root)
+
+
+def written(folder: Path, *, texts: Sequence[str], per_file: int = 50) -> list[Path]:
+    """Text files of `per_file` texts each."""
+    paths = []
+    for start in range(0, len(texts), per_file):
+        path = folder / f"{start}.txt"
+        path.write_text("\n\n".join(texts[start : start + per_file]))
+        paths.append(path)
+    return paths

@@ -8,11 +8,11 @@ over the very same passages.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.against import peers
-from bench.corpora import Corpus, corpus, pages_apart
+from bench.corpora import Corpus, corpus, pages_apart, written
 from bench.embed import PROCESSES, bare_loop, embedded_strings, rate
 from bench.pages import pages_ratio
 from bench.report import Table, show
@@ -157,16 +157,6 @@ def _cost(engine: Rig, *, folder: Path, offset: int) -> float:
     paths = written(folder, texts=[page_text(offset + number) for number in range(COST_PAGES)])
     rag_id, seconds = engine.ingest(engine.upload(paths))
     return seconds / engine.passages(rag_id)
-
-
-def written(folder: Path, *, texts: Sequence[str], per_file: int = 50) -> list[Path]:
-    """Text files of `per_file` texts each."""
-    paths = []
-    for start in range(0, len(texts), per_file):
-        path = folder / f"{start}.txt"
-        path.write_text("\n\n".join(texts[start : start + per_file]))
-        paths.append(path)
-    return paths
 
 
 def page_text(number: int) -> str:
