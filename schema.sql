@@ -302,10 +302,9 @@ CREATE TABLE IF NOT EXISTS documents (
     CONSTRAINT documents_blob FOREIGN KEY (customer_id, original_sha256)
         REFERENCES blobs (customer_id, sha256)
 );
--- The foreign key alone. Partial, or the planner takes it for the customer's row-level security while
--- the table has no statistics, and reads all of the customer's documents for each source.
-CREATE INDEX IF NOT EXISTS documents_by_blob ON documents (customer_id, original_sha256)
-    WHERE original_sha256 IS NOT NULL;
+-- The customer comes last, here and in chunks_by_embedding_key: every statement names one, and the
+-- planner would take an index that begins with it to read all that a customer has.
+CREATE INDEX IF NOT EXISTS documents_by_blob ON documents (original_sha256, customer_id);
 
 -- A source under a profile. A generation is one document revision under this profile; its chunks
 -- are invisible until `generation_live` points to it.
@@ -391,7 +390,7 @@ CREATE TABLE IF NOT EXISTS chunks (
 );
 ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 -- store.chunks.reusable: an identical string under the same model is not embedded twice
-CREATE INDEX IF NOT EXISTS chunks_by_embedding_key ON chunks (customer_id, embedding_key);
+CREATE INDEX IF NOT EXISTS chunks_by_embedding_key ON chunks (embedding_key, customer_id);
 
 -- A large profile's chunks once more, as entries of an HNSW graph in a table of its own: ann_<number>
 -- (index_id, generation, ordinal, embedding of fixed dimensions). Made and filled in the background

@@ -30,6 +30,7 @@ from engine.store import Database, Tx, merging, postings, rags, segments
 from engine.store.claims import ClaimedIndex
 from engine.store.schema import apply_schema
 from engine.store.segments import NewSegment
+from engine.store.termcache import TermCache
 from workers.merge import Merge
 
 SIZES = tuple(int(size) for size in os.environ.get("LEXICAL_SIZES", "1000,10000,100000").split(","))
@@ -61,6 +62,7 @@ class Place(NamedTuple):
     profile_id: ProfileId
     rag_id: RagId
     server: psutil.Process
+    terms: TermCache
 
 
 def run() -> None:
@@ -127,7 +129,7 @@ async def _place(url: str) -> Place:
         profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
         assert profile
         session = await tx.value(int, "SELECT pg_backend_pid()")
-    return Place(database, customer_id, profile.id, rag_id, psutil.Process(session))
+    return Place(database, customer_id, profile.id, rag_id, psutil.Process(session), TermCache())
 
 
 @contextmanager
@@ -261,6 +263,7 @@ async def _ranked(tx: Tx, place: Place, *, question: str) -> None:
         profile_id=place.profile_id,
         question=question,
         limit=100,
+        cache=place.terms,
     )
     assert len(found) <= 100
 

@@ -203,13 +203,17 @@ class Segment:
             span = slice(int(ends[at - 1]) if at else 0, int(ends[at]))
             self.found[int(page.terms[at])] = (page.passages[span], page.weights[span])
 
+    def where(self, key: int) -> tuple[Numbers, Numbers]:
+        """Passages and weights of a term, the dead among them."""
+        return self.found.get(key, _NO_ONE)
+
     @property
     def live(self) -> int:
         return self.chunk_count - (0 if self._dead is None else int(self._dead.sum()))
 
     def count(self, key: int) -> int:
         """How many live passages have a term."""
-        passages, _ = self.found.get(key, _NO_ONE)
+        passages, _ = self.where(key)
         if self._dead is None:
             return len(passages)
         return len(passages) - int(self._dead[passages].sum())
@@ -222,14 +226,14 @@ class Segment:
             scores[~self._shown] = 0
 
     def add(self, scores: Scores, *, key: int, idf: np.float32) -> None:
-        passages, weights = self.found.get(key, _NO_ONE)
+        passages, weights = self.where(key)
         scores[passages] += weights * idf
 
     def add_to(
         self, chosen: NDArray[np.intp], scores: Scores, *, key: int, idf: np.float32
     ) -> None:
         """As add, for these passages only."""
-        passages, weights = self.found.get(key, _NO_ONE)
+        passages, weights = self.where(key)
         if len(passages):
             places = np.searchsorted(passages, chosen.astype(np.uint16))
             places[places == len(passages)] = 0

@@ -17,6 +17,7 @@ from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
 from engine.store import Tx, near, postings
 from engine.store.near import Near, Target
 from engine.store.postings import Scored
+from engine.store.termcache import TermCache
 
 # Candidates of each side. A passage that only one side has in its first hundred can still win; one
 # that neither side has cannot.
@@ -61,13 +62,13 @@ def candidates_for(top_k: int) -> int:
 
 
 async def candidates(
-    tx: Tx, *, question: Question, limit: int, exact_chunks_max: int
+    tx: Tx, *, question: Question, limit: int, exact_chunks_max: int, terms: TermCache
 ) -> Candidates:
     """The best of both sides, `limit` of each. Raises Superseded, ModelUnavailable."""
     by_vector: dict[Key, float] = {}
     by_words: dict[Key, Scored] = {}
     if question.mode is not Mode.DENSE:
-        by_words = await _lexical(tx, question=question, limit=limit)
+        by_words = await _lexical(tx, question=question, limit=limit, terms=terms)
     if question.vector is not None:
         by_vector = _keyed(
             await _dense(tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max)
@@ -109,7 +110,9 @@ def ranked(
     ]
 
 
-async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, Scored]:
+async def _lexical(
+    tx: Tx, *, question: Question, limit: int, terms: TermCache
+) -> dict[Key, Scored]:
     found = await postings.ranked(
         tx,
         customer_id=question.customer_id,
@@ -117,6 +120,7 @@ async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, Score
         question=question.text,
         limit=limit,
         source_ids=question.source_ids,
+        cache=terms,
     )
     return {(each.index_id, each.generation, each.ordinal): each for each in found}
 

@@ -27,6 +27,7 @@ from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
 from engine.store import Database, Tx, entries, near, rags, sources, vectors
 from engine.store.near import Target
+from engine.store.termcache import TermCache
 from engine.store.vectors import SourceHit
 from engine.text import clean_text
 
@@ -70,6 +71,7 @@ class Search:
         self._database = database
         self._models = models
         self._limits = limits
+        self._terms = TermCache()
         self._models_of: dict[tuple[CustomerId, RagId], str] = {}
 
     async def query(
@@ -176,7 +178,11 @@ class Search:
         limit = candidates_for(wanted.top_k)
         while True:
             found = await candidates(
-                tx, question=question, limit=limit, exact_chunks_max=self._limits.exact_chunks_max
+                tx,
+                question=question,
+                limit=limit,
+                exact_chunks_max=self._limits.exact_chunks_max,
+                terms=self._terms,
             )
             good = [each for each in found.ranked if each.score >= wanted.min_score]
             complete = found.complete or len(good) < len(found.ranked)

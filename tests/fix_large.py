@@ -12,6 +12,7 @@ from engine.hits import Mode
 from engine.models import CustomerId, ProfileId, RagId, SourceId
 from engine.retrieval import Key, Question, candidates
 from engine.store import near
+from engine.store.termcache import TermCache
 from workers.ann import AnnKeeper
 from workers.failpoint import Failpoint
 
@@ -65,7 +66,11 @@ class Large:
                 source_ids=source_ids,
             )
             found = await candidates(
-                tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
+                tx,
+                question=question,
+                limit=limit,
+                exact_chunks_max=exact_chunks_max,
+                terms=TermCache(),
             )
         return [each.key for each in found.ranked]
 

@@ -1,6 +1,7 @@
 """Generations whose passages are real words, written as a worker writes them."""
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from fix_store import Store
 
@@ -9,9 +10,14 @@ from engine.store import indexes, postings, rags, segments, sources
 from engine.store.claims import ClaimedIndex
 from engine.store.merging import Crowd
 from engine.store.postings import Scored
+from engine.store.termcache import TermCache
 from workers.words import words
 
 USUAL_LENGTH = 133  # of the profile of Store.rag, whose chunks have 200 tokens
+
+# One for all questions to a store, as an API process has it: what is remembered must not be wrong
+# after anything that happens there.
+CACHES: WeakKeyDictionary[Store, TermCache] = WeakKeyDictionary()
 
 
 def passages_of(texts: Sequence[str]) -> list[Passage]:
@@ -78,6 +84,7 @@ async def ask(
             question=question,
             limit=limit,
             source_ids=source_ids,
+            cache=CACHES.setdefault(store, TermCache()),
         )
 
 

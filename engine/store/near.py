@@ -179,8 +179,9 @@ async def approximate(
 
 
 def approximate_statement(ann_number: int) -> sql.Composed:
-    """Whether an entry answers is asked one by one, in the order in which the graph gives them: as
-    a join it would be for the planner to turn round, and then all entries would be read."""
+    """Whether an entry answers is asked one by one, in the order in which the graph gives them, and
+    what is not entered is looked up index by index: as joins they would be for the planner to turn
+    round, and then all of the customer's chunks would be read."""
     return sql.SQL(
         """
         WITH entered AS MATERIALIZED (
@@ -193,17 +194,20 @@ def approximate_statement(ann_number: int) -> sql.Composed:
               AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
                           AND customer_id = %(customer_id)s)
             ORDER BY a.embedding <#> %(vector)b LIMIT %(limit)s
-        ), waiting AS MATERIALIZED (
-            SELECT c.index_id, c.generation, c.ordinal, c.embedding <#> %(vector)b AS distance
-            FROM indexes i
-            JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-            JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+        ), behind AS MATERIALIZED (
+            SELECT i.id, i.generation_live
+            FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
             WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
               AND i.generation_live IS NOT NULL
               AND i.ann_generation IS DISTINCT FROM i.generation_live
               AND (%(any_source)s OR i.source_id = ANY(%(source_ids)s))
               AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
                           AND customer_id = %(customer_id)s)
+        ), waiting AS MATERIALIZED (
+            SELECT c.* FROM behind b
+            CROSS JOIN LATERAL (
+                SELECT index_id, generation, ordinal, embedding <#> %(vector)b AS distance
+                FROM chunks WHERE index_id = b.id AND generation = b.generation_live OFFSET 0) c
             ORDER BY distance LIMIT %(limit)s
         )
         SELECT index_id, generation, ordinal, (-min(distance))::float8 AS dense

@@ -1,8 +1,9 @@
 """Search by words: BM25 over the live segments of a profile, in three statements.
 
 The first says which segments there are and what is dead in them, the second fetches the pages where
-the question's terms stand, the third says which chunks the best numbers stand for. They need no
-common snapshot: pages and members never change, and outlive their replacement for a while.
+terms of the question stand that are not remembered from an earlier one, the third says which chunks
+the best numbers stand for. They need no common snapshot: pages and members never change, and
+outlive their replacement for a while.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from engine.inverted import Best, Segment, best
 from engine.lexical import question_terms, term_key
 from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
 from engine.store.database import Tx
+from engine.store.termcache import TermCache
 
 
 class Scored(Noun, frozen=True, kw_only=True):
@@ -55,6 +57,7 @@ async def ranked(
     question: str,
     limit: int,
     source_ids: Sequence[SourceId] | None = None,
+    cache: TermCache,
 ) -> list[Scored]:
     """The `limit` best chunks for the words of a question, best first, then by index and ordinal.
 
@@ -67,7 +70,7 @@ async def ranked(
         return []
     keys = [term_key(term) for term in terms]
     found = {head.id: _segment(head) for head in segments}
-    await _fetch(tx, customer_id=customer_id, segments=found, keys=keys)
+    await _recall(tx, customer_id=customer_id, segments=found, keys=keys, cache=cache)
     if source_ids is not None:
         await _restrict(
             tx,
@@ -111,19 +114,45 @@ async def _live(tx: Tx, *, customer_id: CustomerId, profile_id: ProfileId) -> li
     )
 
 
+async def _recall(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    segments: dict[int, Segment],
+    keys: Sequence[int],
+    cache: TermCache,
+) -> None:
+    missing: list[tuple[int, int]] = []
+    for segment in segments.values():
+        for key in keys:
+            found = cache.get(segment.id, key)
+            if found is None:
+                missing.append((segment.id, key))
+            else:
+                segment.found[key] = found
+    if missing:
+        await _fetch(tx, customer_id=customer_id, segments=segments, missing=missing)
+        for segment_id, key in missing:
+            cache.put(segment_id, [(key, segments[segment_id].where(key))])
+
+
 async def _fetch(
-    tx: Tx, *, customer_id: CustomerId, segments: dict[int, Segment], keys: Sequence[int]
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    segments: dict[int, Segment],
+    missing: Sequence[tuple[int, int]],
 ) -> None:
     """Each page once, however many of the terms stand in it."""
     cursor = await tx.connection.execute(
         """
         WITH wanted AS MATERIALIZED (
-            SELECT DISTINCT s.id AS segment_id, p.first_term
-            FROM unnest(%(segment_ids)s::bigint[]) AS s (id)
-            CROSS JOIN unnest(%(keys)s::bigint[]) AS t (key)
+            SELECT DISTINCT t.segment_id, p.first_term
+            FROM unnest(%(segment_ids)s::bigint[], %(keys)s::bigint[]) AS t (segment_id, key)
             CROSS JOIN LATERAL (
                 SELECT first_term, last_term FROM postings
-                WHERE segment_id = s.id AND first_term <= t.key AND customer_id = %(customer_id)s
+                WHERE segment_id = t.segment_id AND first_term <= t.key
+                  AND customer_id = %(customer_id)s
                 ORDER BY first_term DESC LIMIT 1) p
             WHERE p.last_term >= t.key
         )
@@ -131,10 +160,14 @@ async def _fetch(
         FROM wanted w JOIN postings p USING (segment_id, first_term)
         WHERE p.customer_id = %(customer_id)s
         """,
-        {"segment_ids": list(segments), "keys": list(keys), "customer_id": customer_id},
+        {
+            "segment_ids": [segment_id for segment_id, _ in missing],
+            "keys": [key for _, key in missing],
+            "customer_id": customer_id,
+        },
         binary=True,
     )
-    wanted = np.array(keys, dtype=np.int64)
+    wanted = np.array(sorted({key for _, key in missing}), dtype=np.int64)
     async for row in cursor:
         segments[row["segment_id"]].take(row["content"], keys=wanted)
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from fix_store import Store
-from fix_words import ask, delete, refresh, wordy
+from fix_words import CACHES, ask, delete, refresh, wordy
 
 from engine.store import postings, rags
+from engine.store.termcache import TermCache
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +66,7 @@ async def test_another_customer_finds_nothing_even_by_the_id_of_the_profile(stor
     customer_id, stranger_id = await store.customer(), await store.customer("stranger")
     rag_id = await store.rag(customer_id)
     await wordy(store, customer_id, rag_id, ["a kettle"])
+    assert await ask(store, customer_id, rag_id, "kettle")  # and now the process remembers it
     rows = await store.fetch("SELECT id FROM profiles WHERE rag_id = %(id)s", id=rag_id)
     for database in (store.api, store.worker):
         async with database.transaction(customer_id=stranger_id) as tx:
@@ -74,6 +76,7 @@ async def test_another_customer_finds_nothing_even_by_the_id_of_the_profile(stor
                 profile_id=rows[0]["id"],
                 question="kettle",
                 limit=5,
+                cache=CACHES[store],
             )
         assert found == []
 
@@ -127,6 +130,7 @@ async def test_the_statements_of_a_question_read_by_index_only(store: Store) -> 
                 profile_id=profile.id,
                 question="word7 kettle",
                 limit=5,
+                cache=TermCache(),
             )
         finally:
             del tx.connection.execute

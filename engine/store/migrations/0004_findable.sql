@@ -1,15 +1,16 @@
 -- What an owner says about a source, for filters.
 ALTER TABLE sources ADD COLUMN attributes jsonb NOT NULL DEFAULT '{}'
     CONSTRAINT sources_attributes CHECK (jsonb_typeof(attributes) = 'object');
--- Before there are statistics, the planner takes what fits a customer for row-level security.
+-- Every statement names a customer: an index that begins with one fits too many of them.
 DROP INDEX sources_by_rag;
 CREATE INDEX sources_by_rag ON sources (rag_id, customer_id, created_at, position);
 DROP INDEX sources_by_state;
 CREATE INDEX sources_by_state ON sources (rag_id, state, updated_at)
     INCLUDE (customer_id) WHERE deleted_at IS NULL;
 DROP INDEX documents_by_blob;
-CREATE INDEX documents_by_blob ON documents (customer_id, original_sha256)
-    WHERE original_sha256 IS NOT NULL;
+CREATE INDEX documents_by_blob ON documents (original_sha256, customer_id);
+DROP INDEX chunks_by_embedding_key;
+CREATE INDEX chunks_by_embedding_key ON chunks (embedding_key, customer_id);
 -- A RAG's change to its next profile, built beside the live one.
 ALTER TABLE rags ADD COLUMN profile_next uuid;
 CREATE INDEX rags_changing ON rags (id) WHERE profile_next IS NOT NULL;

@@ -1,0 +1,49 @@
+"""Where a segment's terms stand, remembered in this process.
+
+A segment never changes and its id is never given again, so nothing here can be out of date: whether
+a segment is live, and who in it is dead, is asked of the database for every question. The commonest
+words are asked for most, and are the most to read: without this they are most of a question's cost.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from engine.inverted import Numbers
+
+BYTES_MAX = 64 * 1024 * 1024
+ENTRY_BYTES = 400  # of a term that stands nowhere: keys, arrays and the entry itself
+
+Where = tuple[Numbers, Numbers]  # passages and weights
+
+
+class TermCache:
+    """The least recently used give way once there are `bytes_max`."""
+
+    def __init__(self, *, bytes_max: int = BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._entries: OrderedDict[tuple[int, int], Where] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, segment_id: int, key: int) -> Where | None:
+        """None: not remembered. A term that the segment does not have is two empty arrays."""
+        found = self._entries.get((segment_id, key))
+        if found is not None:
+            self._entries.move_to_end((segment_id, key))
+        return found
+
+    def put(self, segment_id: int, found: Iterable[tuple[int, Where]]) -> None:
+        """Copies, so that a page of which one term is wanted does not stay as a whole."""
+        for key, (passages, weights) in found:
+            if (segment_id, key) not in self._entries:
+                self._entries[segment_id, key] = (passages.copy(), weights.copy())
+                self._bytes += _size(passages)
+        while self._bytes > self._bytes_max:
+            _, (passages, _) = self._entries.popitem(last=False)
+            self._bytes -= _size(passages)
+
+
+def _size(passages: Numbers) -> int:
+    return ENTRY_BYTES + 2 * passages.nbytes
