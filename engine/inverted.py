@@ -7,7 +7,7 @@ somebody asks. Pure: terms are made in `lexical`, pages are kept in `store`.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -254,20 +254,27 @@ def best(segments: Sequence[Segment], *, keys: Sequence[int], limit: int) -> Bes
     total = sum(segment.live for segment in segments)
     counts = {key: sum(segment.count(key) for segment in segments) for key in keys}
     rare = sorted((key for key in keys if counts[key]), key=lambda key: (counts[key], key))
+    if not rare or limit < 1:
+        return Best(hits=[], most=0.0)
     # In parts of a step, as weights are.
     idf = {key: np.float32(rarity(counts[key], total=total) / STEPS) for key in rare}
-    scores = {segment.id: np.zeros(segment.chunk_count, dtype=np.float32) for segment in segments}
     common = [key for key in rare if counts[key] > COMMON_SHARE * total]
-    for segment in segments:
+    starts = np.cumsum([0, *(segment.chunk_count for segment in segments)])
+    scores = np.zeros(int(starts[-1]), dtype=np.float32)  # of all segments, one behind the other
+    views = [scores[start:end] for start, end in pairwise(starts.tolist())]
+    for segment, view in zip(segments, views, strict=True):
         for key in rare[: len(rare) - len(common)]:
-            segment.add(scores[segment.id], key=key, idf=idf[key])
-        segment.silence(scores[segment.id])
+            segment.add(view, key=key, idf=idf[key])
+        segment.silence(view)
     rest = sum(float(idf[key]) for key in common) * STEPS
-    bound = _least(scores.values(), limit=limit) * (1 - ROUNDING) - rest
-    for segment in segments:
-        _add_common(segment, scores[segment.id], idf={key: idf[key] for key in common}, bound=bound)
+    bound = _least(scores, limit=limit) * (1 - ROUNDING) - rest
+    for segment, view in zip(segments, views, strict=True):
+        _add_common(segment, view, idf={key: idf[key] for key in common}, bound=bound)
     most = sum(map(float, idf.values())) * STEPS
-    return Best(hits=_top(scores, limit=limit, bound=bound), most=most)
+    places = _top(scores, limit=limit, bound=bound)
+    return Best(
+        hits=list(_hits(places, scores=scores, starts=starts, segments=segments)), most=most
+    )
 
 
 def _add_common(
@@ -275,49 +282,52 @@ def _add_common(
 ) -> None:
     """Words that stand nearly everywhere weigh little: whoever is below `bound` without them is no
     hit with all of them either, so that only the others need to be looked at."""
+    if not idf:
+        return
     chosen = np.flatnonzero(scores >= bound) if bound > 0 else None
     for key, value in idf.items():
         if chosen is None:
             segment.add(scores, key=key, idf=value)
-        else:
+        elif len(chosen):
             segment.add_to(chosen, scores, key=key, idf=value)
     segment.silence(scores)
 
 
-def _least(scores: Iterable[Scores], *, limit: int) -> float:
+def _least(scores: Scores, *, limit: int) -> float:
     """The score of the passage at the limit; 0 when there are not so many."""
-    found = np.concatenate([values[_numbers(values, limit=limit, bound=0)] for values in scores])
+    # What is zero is taken out first: among thousands of equals numpy takes ten times as long.
+    found = scores[scores > 0]
     if len(found) < limit:
         return 0.0
     return float(np.partition(found, len(found) - limit)[len(found) - limit])
 
 
-def _top(scores: Mapping[int, Scores], *, limit: int, bound: float) -> list[tuple[int, int, float]]:
-    found: list[tuple[int, int, float]] = []
-    for segment_id, values in scores.items():
-        numbers = _numbers(values, limit=limit, bound=bound)
-        found += zip(
-            [segment_id] * len(numbers), numbers.tolist(), values[numbers].tolist(), strict=True
-        )
-    if len(found) <= limit:
-        return found
-    found.sort(key=lambda hit: -hit[2])
-    least = found[limit - 1][2]
-    return [hit for hit in found[: limit + TIES_MAX] if hit[2] >= least]
-
-
-def _numbers(values: Scores, *, limit: int, bound: float) -> NDArray[np.intp]:
-    """Those above zero and from `bound` on that are as good as the one at the limit.
-
-    What is zero is taken out first: among thousands of equals numpy takes ten times as long.
-    """
-    numbers = np.flatnonzero(values >= bound) if bound > 0 else np.flatnonzero(values)
-    if len(numbers) <= limit:
-        return numbers
-    kept = values[numbers]
+def _top(scores: Scores, *, limit: int, bound: float) -> NDArray[np.intp]:
+    """Where those stand that are above zero, from `bound` on, and as good as the one at the limit;
+    best first where there are more than asked for."""
+    places = np.flatnonzero(scores >= bound) if bound > 0 else np.flatnonzero(scores)
+    if len(places) <= limit:
+        return places
+    kept = scores[places]
     least = np.partition(kept, len(kept) - limit)[len(kept) - limit]
-    chosen: NDArray[np.intp] = numbers[kept >= least]
-    return chosen
+    places = places[kept >= least]
+    order = np.argsort(-scores[places], kind="stable")
+    return np.asarray(places[order][: limit + TIES_MAX])
+
+
+def _hits(
+    places: NDArray[np.intp],
+    *,
+    scores: Scores,
+    starts: NDArray[np.int64],
+    segments: Sequence[Segment],
+) -> Iterator[tuple[int, int, float]]:
+    which = np.searchsorted(starts, places, side="right") - 1
+    numbers = places - starts[which]
+    for at, number, score in zip(
+        which.tolist(), numbers.tolist(), scores[places].tolist(), strict=True
+    ):
+        yield segments[at].id, number, score
 
 
 def _sorted(terms: Keys, *, passages: Numbers, weights: Numbers) -> Postings:

@@ -6,6 +6,7 @@ table is asked through it, and scanned after all where that would give too littl
 in the caller's transaction, which sees one moment: an answer is never half old and half new.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from engine.fusion import fused
 from engine.hits import Mode
+from engine.inverted import Best
 from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
 from engine.store import Tx, near, postings
 from engine.store.near import Near, Target
-from engine.store.postings import Scored
+from engine.store.postings import Scored, Words
 from engine.store.termcache import TermCache
 
 # Candidates of each side. A passage that only one side has in its first hundred can still win; one
@@ -67,12 +69,21 @@ async def candidates(
     """The best of both sides, `limit` of each. Raises Superseded, ModelUnavailable."""
     by_vector: dict[Key, float] = {}
     by_words: dict[Key, Scored] = {}
-    if question.mode is not Mode.DENSE:
-        by_words = await _lexical(tx, question=question, limit=limit, terms=terms)
-    if question.vector is not None:
-        by_vector = _keyed(
-            await _dense(tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max)
-        )
+    words = await _words(tx, question=question, terms=terms)
+    approximate = question.vector is not None and await _is_approximate(
+        tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
+    )
+    if approximate:
+        await near.prepare(tx, limit=limit)
+    # The database looks for the nearest while this process ranks by words.
+    nearest, best = await asyncio.gather(
+        _dense(tx, question=question, limit=limit, approximate=approximate),
+        _best(words, limit=limit),
+    )
+    by_vector = _keyed(nearest)
+    if best is not None:
+        found = await postings.placed(tx, customer_id=question.customer_id, best=best, limit=limit)
+        by_words = {(each.index_id, each.generation, each.ordinal): each for each in found}
     complete = max(len(by_vector), len(by_words)) < limit
     if question.mode is Mode.HYBRID and question.vector is not None:
         missing = [key for key in by_words if key not in by_vector]
@@ -110,28 +121,35 @@ def ranked(
     ]
 
 
-async def _lexical(
-    tx: Tx, *, question: Question, limit: int, terms: TermCache
-) -> dict[Key, Scored]:
-    found = await postings.ranked(
+async def _words(tx: Tx, *, question: Question, terms: TermCache) -> Words | None:
+    if question.mode is Mode.DENSE:
+        return None
+    return await postings.gathered(
         tx,
         customer_id=question.customer_id,
         profile_id=question.target.profile_id,
         question=question.text,
-        limit=limit,
         source_ids=question.source_ids,
         cache=terms,
     )
-    return {(each.index_id, each.generation, each.ordinal): each for each in found}
 
 
-async def _dense(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> list[Near]:
-    """The nearest `limit`, or all there are: whatever the ANN table leaves out is scanned for."""
-    assert question.vector is not None
-    number = question.target.ann_number
-    if number is not None and not await _worth_scanning(
+async def _best(words: Words | None, *, limit: int) -> Best | None:
+    return words.best(limit=limit) if words else None
+
+
+async def _is_approximate(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> bool:
+    return question.target.ann_number is not None and not await _worth_scanning(
         tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
-    ):
+    )
+
+
+async def _dense(tx: Tx, *, question: Question, limit: int, approximate: bool) -> list[Near]:
+    """The nearest `limit`, or all there are: whatever the ANN table leaves out is scanned for."""
+    number = question.target.ann_number
+    if question.vector is None:
+        return []
+    if approximate and number is not None:
         found = await near.approximate(
             tx,
             customer_id=question.customer_id,

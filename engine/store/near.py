@@ -22,7 +22,7 @@ from engine.store.vectortypes import know_vectors
 
 # How many entries the graph's search keeps in view, and where it stops when few of them count. What
 # it costs and what it finds: docs/decisions/0011-two-statements.md
-IN_VIEW = 400
+IN_VIEW = 300
 IN_VIEW_MAX = 1_000
 WALKED_MAX = 5_000
 
@@ -145,21 +145,10 @@ async def approximate(
 ) -> list[Near]:
     """As `exact`, by the profile's ANN table and a scan of what is not yet in it.
 
-    Fewer than `limit` only after it has walked WALKED_MAX entries that do not answer: then there
-    may be more. Raises Superseded when the table was dropped meanwhile; ModelUnavailable.
+    `prepare` comes first in its transaction. Fewer than `limit` only after it has walked WALKED_MAX
+    entries that do not answer: then there may be more. Raises Superseded when the table was dropped
+    meanwhile; ModelUnavailable.
     """
-    await know_vectors(tx)
-    await tx.run(
-        """
-        SELECT set_config('hnsw.ef_search', %(in_view)s, true),
-               set_config('hnsw.max_scan_tuples', %(walked)s, true),
-               set_config('hnsw.iterative_scan', 'relaxed_order', true),
-               set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
-               set_config('enable_hashjoin', 'off', true),
-               set_config('enable_mergejoin', 'off', true)
-        """,
-        {"in_view": str(min(max(IN_VIEW, limit), IN_VIEW_MAX)), "walked": str(WALKED_MAX)},
-    )
     asked = _asked(
         customer_id=customer_id,
         rag_id=rag_id,
@@ -176,6 +165,22 @@ async def approximate(
     except psycopg.errors.UndefinedTable as error:
         raise Superseded from error
     return [Near(**row) for row in rows]
+
+
+async def prepare(tx: Tx, *, limit: int) -> None:
+    """How the graph is walked, until the transaction ends."""
+    await know_vectors(tx)
+    await tx.run(
+        """
+        SELECT set_config('hnsw.ef_search', %(in_view)s, true),
+               set_config('hnsw.max_scan_tuples', %(walked)s, true),
+               set_config('hnsw.iterative_scan', 'relaxed_order', true),
+               set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+               set_config('enable_hashjoin', 'off', true),
+               set_config('enable_mergejoin', 'off', true)
+        """,
+        {"in_view": str(min(max(IN_VIEW, limit), IN_VIEW_MAX)), "walked": str(WALKED_MAX)},
+    )
 
 
 def approximate_statement(ann_number: int) -> sql.Composed:

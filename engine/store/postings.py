@@ -7,6 +7,7 @@ outlive their replacement for a while.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,6 +50,16 @@ class _Place(Noun, frozen=True, kw_only=True):
     ordinal: int
 
 
+class Words(NamedTuple):
+    """What is needed to rank by the words of a question: nothing is asked for it any more."""
+
+    segments: list[Segment]
+    keys: list[int]
+
+    def best(self, *, limit: int) -> Best:
+        return best(self.segments, keys=self.keys, limit=limit)
+
+
 async def ranked(
     tx: Tx,
     *,
@@ -64,23 +75,42 @@ async def ranked(
     Only such as have one of its terms. `source_ids`: of these sources only; how rare a term is
     counts over all of them still.
     """
-    segments = await _live(tx, customer_id=customer_id, profile_id=profile_id)
-    terms = question_terms(question, analysers=sorted({a for s in segments for a in s.analysers}))
-    if not terms or limit < 1:
-        return []
+    words = await gathered(
+        tx,
+        customer_id=customer_id,
+        profile_id=profile_id,
+        question=question,
+        source_ids=source_ids,
+        cache=cache,
+    )
+    found = words.best(limit=limit)
+    return await placed(tx, customer_id=customer_id, best=found, limit=limit)
+
+
+async def gathered(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    profile_id: ProfileId,
+    question: str,
+    source_ids: Sequence[SourceId] | None,
+    cache: TermCache,
+) -> Words:
+    """The first part of `ranked`; `Words.best` and `placed` are the others."""
+    heads = await _live(tx, customer_id=customer_id, profile_id=profile_id)
+    terms = question_terms(question, analysers=sorted({a for h in heads for a in h.analysers}))
+    segments = {head.id: _segment(head) for head in heads}
     keys = [term_key(term) for term in terms]
-    found = {head.id: _segment(head) for head in segments}
-    await _recall(tx, customer_id=customer_id, segments=found, keys=keys, cache=cache)
-    if source_ids is not None:
+    await _recall(tx, customer_id=customer_id, segments=segments, keys=keys, cache=cache)
+    if source_ids is not None and keys:
         await _restrict(
             tx,
             customer_id=customer_id,
             profile_id=profile_id,
-            segments=found,
+            segments=segments,
             source_ids=source_ids,
         )
-    found_best = best(list(found.values()), keys=keys, limit=limit)
-    return await _placed(tx, customer_id=customer_id, best=found_best, limit=limit)
+    return Words(segments=list(segments.values()), keys=keys)
 
 
 def _segment(head: _Head) -> Segment:
@@ -202,8 +232,10 @@ async def _restrict(
         segments[each.segment_id].show(each.first_number, count=each.chunk_count)
 
 
-async def _placed(tx: Tx, *, customer_id: CustomerId, best: Best, limit: int) -> list[Scored]:
+async def placed(tx: Tx, *, customer_id: CustomerId, best: Best, limit: int) -> list[Scored]:
     """The chunks that numbers of segments stand for, in their final order."""
+    if not best.hits:
+        return []
     places = await tx.all(
         _Place,
         """

@@ -223,6 +223,7 @@ async def test_who_asks_a_table_that_was_just_dropped_is_told_to_ask_again(large
     large.source(grouped(100))
     await large.keep()
     async with large.store.api.transaction(customer_id=large.customer_id) as tx:
+        await near.prepare(tx, limit=5)
         asked = near.approximate(
             tx,
             customer_id=large.customer_id,

@@ -67,6 +67,7 @@ async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) ->
     }
     if number is None:
         return await near.exact(tx, **given)
+    await near.prepare(tx, limit=20)
     return await near.approximate(tx, ann_number=number, **given)
 
 
