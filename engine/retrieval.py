@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.fusion import fused
+from engine.fusion import DENSE_SHARE, fused
 from engine.hits import Mode
 from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
 from engine.store import Tx, near, postings
@@ -50,10 +50,12 @@ class Ranked(Noun, frozen=True, kw_only=True):
 
 
 class Candidates(Noun, frozen=True, kw_only=True):
-    """Best first. `complete`: nothing else of the RAG comes into question."""
+    """Best first. `complete`: nothing else of the RAG comes into question; `beyond`: else no
+    passage that is not among them has a higher score."""
 
     ranked: list[Ranked]
     complete: bool
+    beyond: float
 
 
 def candidates_for(top_k: int) -> int:
@@ -73,6 +75,7 @@ async def candidates(
             await _dense(tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max)
         )
     complete = max(len(by_vector), len(by_words)) < limit
+    beyond = _beyond(question.mode, dense=by_vector, lexical=by_words, limit=limit)
     if question.mode is Mode.HYBRID and question.vector is not None:
         missing = [key for key in by_words if key not in by_vector]
         by_vector |= _keyed(
@@ -81,7 +84,9 @@ async def candidates(
             )
         )
     return Candidates(
-        ranked=ranked(question.mode, dense=by_vector, lexical=by_words), complete=complete
+        ranked=ranked(question.mode, dense=by_vector, lexical=by_words),
+        complete=complete,
+        beyond=beyond,
     )
 
 
@@ -107,6 +112,23 @@ def ranked(
         )
         for key, score in pairs
     ]
+
+
+def _beyond(
+    mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, Scored], limit: int
+) -> float:
+    """The most that a passage on neither side can score. What both sides put just behind their last
+    one is better than much of what one of them has."""
+    far = min(dense.values()) if len(dense) >= limit else 0.0
+    rare = min(each.share for each in lexical.values()) if len(lexical) >= limit else 0.0
+    match mode:
+        case Mode.DENSE:
+            return max(far, 0.0)
+        case Mode.LEXICAL:
+            return rare
+        case Mode.HYBRID:
+            share = DENSE_SHARE if lexical else 1.0
+            return share * max(far, 0.0) + (1 - share) * rare
 
 
 async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, Scored]:

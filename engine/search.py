@@ -179,7 +179,7 @@ class Search:
                 tx, question=question, limit=limit, exact_chunks_max=self._limits.exact_chunks_max
             )
             good = [each for each in found.ranked if each.score >= wanted.min_score]
-            complete = found.complete or len(good) < len(found.ranked)
+            complete = found.complete or found.beyond < wanted.min_score
             chosen = await chosen_of(
                 tx,
                 customer_id=wanted.customer_id,
