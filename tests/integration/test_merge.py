@@ -231,13 +231,13 @@ async def test_a_merge_that_takes_longer_than_silence_is_allowed_keeps_its_lock(
     whole = module._merged
 
     def slowly(*args: Any, **kwargs: Any) -> Postings:
-        time.sleep(0.3)
+        time.sleep(0.4)
         return whole(*args, **kwargs)
 
     monkeypatch.setattr(module, "SLICE_CHUNKS", 1)
     monkeypatch.setattr(module, "_merged", slowly)
     async with store.worker.dedicated() as lock, store.worker.dedicated() as other:
-        assert await merging.sole(lock, silent_s=1.0)
+        assert await merging.sole(lock, silent_s=2.0)
         assert await merge_of(store).once(lock=lock) == 4
         assert not await merging.sole(other)
     assert await ask(store, customer_id, rag_id, "kettle cup3") == before
