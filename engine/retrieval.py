@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.filters import Predicate
 from engine.fusion import DENSE_SHARE, fused
 from engine.hits import Mode
 from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
-from engine.store import Tx, near, postings
+from engine.store import Tx, attributes, near, postings
 from engine.store.near import Near, Target
 from engine.store.postings import Scored
 
@@ -24,12 +25,18 @@ CANDIDATES_MIN = 100
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
 COUNTED_SOURCES_MAX = 2_000  # of a filter: counting the chunks of more takes longer than it saves
+# Of a filter that leaves more sources than these: what is ranked by its words among all is asked
+# whether it matches, so many times as many as are wanted. Sending the list takes longer.
+SENT_SOURCES_MAX = 10_000
+SPARE = 10
+SPARE_MAX = 5_000
 
 Key = tuple[IndexId, int, int]
 
 
 class Question(Noun, frozen=True, kw_only=True):
-    """What is asked of a target. `source_ids` None: any; `vector` is None in lexical mode."""
+    """What is asked of a target. `source_ids` None: any; `predicate`: by which they were chosen, if
+    by one; `vector` is None in lexical mode."""
 
     customer_id: CustomerId
     rag_id: RagId
@@ -38,6 +45,7 @@ class Question(Noun, frozen=True, kw_only=True):
     mode: Mode
     vector: NDArray[np.float32] | None
     source_ids: Sequence[SourceId] | None
+    predicate: Predicate | None = None
 
 
 class Ranked(Noun, frozen=True, kw_only=True):
@@ -132,15 +140,41 @@ def _beyond(
 
 
 async def _lexical(tx: Tx, *, question: Question, limit: int) -> dict[Key, Scored]:
-    found = await postings.ranked(
+    found = await _matching(tx, question=question, limit=limit)
+    if found is None:
+        found = await _by_words(tx, question=question, limit=limit, source_ids=question.source_ids)
+    return {(each.index_id, each.generation, each.ordinal): each for each in found}
+
+
+async def _matching(tx: Tx, *, question: Question, limit: int) -> list[Scored] | None:
+    """The best of what matches, out of the best of all; None where these do not suffice, or where
+    it is not worth it. How rare a word is counts over all in any case: the hits are the same."""
+    predicate, source_ids = question.predicate, question.source_ids
+    if predicate is None or source_ids is None or len(source_ids) <= SENT_SOURCES_MAX:
+        return None
+    asked = max(limit, min(limit * SPARE, SPARE_MAX))
+    ranked = await _by_words(tx, question=question, limit=asked, source_ids=None)
+    holding = await attributes.holding(
+        tx,
+        customer_id=question.customer_id,
+        index_ids=list({each.index_id for each in ranked}),
+        predicate=predicate,
+    )
+    kept = [each for each in ranked if each.index_id in holding][:limit]
+    return kept if len(kept) == limit or len(ranked) < asked else None
+
+
+async def _by_words(
+    tx: Tx, *, question: Question, limit: int, source_ids: Sequence[SourceId] | None
+) -> list[Scored]:
+    return await postings.ranked(
         tx,
         customer_id=question.customer_id,
         profile_id=question.target.profile_id,
         question=question.text,
         limit=limit,
-        source_ids=question.source_ids,
+        source_ids=source_ids,
     )
-    return {(each.index_id, each.generation, each.ordinal): each for each in found}
 
 
 async def _dense(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> list[Near]:
