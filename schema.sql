@@ -430,6 +430,9 @@ CREATE TABLE IF NOT EXISTS segments (
 );
 -- store.postings.ranked
 CREATE INDEX IF NOT EXISTS segments_live ON segments (profile_id, id) WHERE state = 'live';
+-- store.merging.crowds: what came since the last look
+CREATE INDEX IF NOT EXISTS segments_by_change ON segments (changed_at, profile_id)
+    WHERE state = 'live';
 -- store.merging.remove_replaced
 CREATE INDEX IF NOT EXISTS segments_by_state ON segments (state, changed_at) WHERE state <> 'live';
 CREATE INDEX IF NOT EXISTS segments_by_profile ON segments (profile_id);
@@ -465,6 +468,8 @@ CREATE TABLE IF NOT EXISTS dead_members (
 );
 -- store.postings.ranked
 CREATE INDEX IF NOT EXISTS dead_members_by_profile ON dead_members (profile_id, member_id);
+-- store.merging.decayed, store.merging.forget_dead
+CREATE INDEX IF NOT EXISTS dead_members_by_age ON dead_members (died_at, profile_id);
 
 -- Pages of a segment: neighbouring terms (64 bits of a hash each) with numbers and weights of their
 -- chunks, as engine.inverted lays them out. EXTERNAL, because numbers do not compress and large

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
+from itertools import chain, zip_longest
 from threading import local
 from typing import NewType
 
@@ -147,15 +148,26 @@ def terms(text: str, *, analyser: str) -> list[str]:
 def question_terms(question: str, *, analysers: Sequence[str]) -> list[str]:
     """Each term that one of the analysers makes of a question, once; the first 256.
 
-    Without the commonest function words, where any other word is left: they say next to nothing by
-    their idf, and stand in so many passages that reading where would take most of a query's time.
+    The analysers in turn: what is too long loses its end in all languages alike, and not the
+    languages behind the first one.
     """
-    found: dict[str, None] = {}
-    for analyser in sorted(set(analysers)):
-        made = dict.fromkeys(terms(question, analyser=analyser))
-        dropped = function_terms(analyser.partition(".")[0])
-        found |= {term: None for term in made if term not in dropped} or made
-    return list(found)[:QUESTION_TERMS_MAX]
+    languages = [analyser.partition(".")[0] for analyser in analysers]
+    everywhere = frozenset().union(*map(function_terms, languages))
+    asked = [
+        _asked(question, analyser=analyser, everywhere=everywhere)
+        for analyser in sorted(set(analysers))
+    ]
+    found = dict.fromkeys(chain.from_iterable(zip_longest(*asked)))
+    return [term for term in found if term is not None][:QUESTION_TERMS_MAX]
+
+
+def _asked(question: str, *, analyser: str, everywhere: frozenset[str]) -> list[str]:
+    """Without the commonest function words, where any other word is left: they say next to nothing
+    by their idf, and stand in so many passages that reading where would take most of a query's
+    time. Where no words of a language are known, those of the other ones are as common."""
+    made = dict.fromkeys(terms(question, analyser=analyser))
+    dropped = function_terms(analyser.partition(".")[0]) or everywhere
+    return [term for term in made if term not in dropped] or list(made)
 
 
 @cache

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.fusion import fused
+from engine.filters import Predicate
+from engine.fusion import DENSE_SHARE, fused
 from engine.hits import Mode
 from engine.inverted import Best
 from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
-from engine.store import Tx, near, postings
+from engine.store import Tx, attributes, near, postings
 from engine.store.near import Near, Target
 from engine.store.postings import Scored, Words
 from engine.store.termcache import TermCache
@@ -27,12 +28,18 @@ CANDIDATES_MIN = 100
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
 COUNTED_SOURCES_MAX = 2_000  # of a filter: counting the chunks of more takes longer than it saves
+# Of a filter that leaves more sources than these: what is ranked by its words among all is asked
+# whether it matches, so many times as many as are wanted. Sending the list takes longer.
+SENT_SOURCES_MAX = 10_000
+SPARE = 10
+SPARE_MAX = 5_000
 
 Key = tuple[IndexId, int, int]
 
 
 class Question(Noun, frozen=True, kw_only=True):
-    """What is asked of a target. `source_ids` None: any; `vector` is None in lexical mode."""
+    """What is asked of a target. `source_ids` None: any; `predicate`: by which they were chosen, if
+    by one; `vector` is None in lexical mode."""
 
     customer_id: CustomerId
     rag_id: RagId
@@ -41,6 +48,7 @@ class Question(Noun, frozen=True, kw_only=True):
     mode: Mode
     vector: NDArray[np.float32] | None
     source_ids: Sequence[SourceId] | None
+    predicate: Predicate | None = None
 
 
 class Ranked(Noun, frozen=True, kw_only=True):
@@ -53,10 +61,12 @@ class Ranked(Noun, frozen=True, kw_only=True):
 
 
 class Candidates(Noun, frozen=True, kw_only=True):
-    """Best first. `complete`: nothing else of the RAG comes into question."""
+    """Best first. `complete`: nothing else of the RAG comes into question; `beyond`: else no
+    passage that is not among them has a higher score."""
 
     ranked: list[Ranked]
     complete: bool
+    beyond: float
 
 
 def candidates_for(top_k: int) -> int:
@@ -67,9 +77,8 @@ async def candidates(
     tx: Tx, *, question: Question, limit: int, exact_chunks_max: int, terms: TermCache
 ) -> Candidates:
     """The best of both sides, `limit` of each. Raises Superseded, ModelUnavailable."""
-    by_vector: dict[Key, float] = {}
-    by_words: dict[Key, Scored] = {}
-    words = await _words(tx, question=question, terms=terms)
+    found = await _matching(tx, question=question, limit=limit, terms=terms)
+    words = None if found is not None else await _words(tx, question=question, terms=terms)
     approximate = question.vector is not None and await _is_approximate(
         tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
     )
@@ -80,11 +89,12 @@ async def candidates(
         _dense(tx, question=question, limit=limit, approximate=approximate),
         _best(words, limit=limit),
     )
-    by_vector = _keyed(nearest)
     if best is not None:
         found = await postings.placed(tx, customer_id=question.customer_id, best=best, limit=limit)
-        by_words = {(each.index_id, each.generation, each.ordinal): each for each in found}
+    by_vector = _keyed(nearest)
+    by_words = {(each.index_id, each.generation, each.ordinal): each for each in found or ()}
     complete = max(len(by_vector), len(by_words)) < limit
+    beyond = _beyond(question.mode, dense=by_vector, lexical=by_words, limit=limit)
     if question.mode is Mode.HYBRID and question.vector is not None:
         missing = [key for key in by_words if key not in by_vector]
         by_vector |= _keyed(
@@ -93,7 +103,9 @@ async def candidates(
             )
         )
     return Candidates(
-        ranked=ranked(question.mode, dense=by_vector, lexical=by_words), complete=complete
+        ranked=ranked(question.mode, dense=by_vector, lexical=by_words),
+        complete=complete,
+        beyond=beyond,
     )
 
 
@@ -119,6 +131,52 @@ def ranked(
         )
         for key, score in pairs
     ]
+
+
+def _beyond(
+    mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, Scored], limit: int
+) -> float:
+    """The most that a passage on neither side can score. What both sides put just behind their last
+    one is better than much of what one of them has."""
+    far = min(dense.values()) if len(dense) >= limit else 0.0
+    rare = min(each.share for each in lexical.values()) if len(lexical) >= limit else 0.0
+    match mode:
+        case Mode.DENSE:
+            return max(far, 0.0)
+        case Mode.LEXICAL:
+            return rare
+        case Mode.HYBRID:
+            share = DENSE_SHARE if lexical else 1.0
+            return share * max(far, 0.0) + (1 - share) * rare
+
+
+async def _matching(
+    tx: Tx, *, question: Question, limit: int, terms: TermCache
+) -> list[Scored] | None:
+    """The best of what matches, out of the best of all; None where these do not suffice, or where
+    it is not worth it. How rare a word is counts over all in any case: the hits are the same."""
+    predicate, source_ids = question.predicate, question.source_ids
+    if question.mode is Mode.DENSE or predicate is None or source_ids is None:
+        return None
+    if len(source_ids) <= SENT_SOURCES_MAX:
+        return None
+    asked = max(limit, min(limit * SPARE, SPARE_MAX))
+    ranked = await postings.ranked(
+        tx,
+        customer_id=question.customer_id,
+        profile_id=question.target.profile_id,
+        question=question.text,
+        limit=asked,
+        cache=terms,
+    )
+    holding = await attributes.holding(
+        tx,
+        customer_id=question.customer_id,
+        index_ids=list({each.index_id for each in ranked}),
+        predicate=predicate,
+    )
+    kept = [each for each in ranked if each.index_id in holding][:limit]
+    return kept if len(kept) == limit or len(ranked) < asked else None
 
 
 async def _words(tx: Tx, *, question: Question, terms: TermCache) -> Words | None:

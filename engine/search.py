@@ -20,7 +20,7 @@ from engine.errors import (
     SourceNotFound,
     Superseded,
 )
-from engine.filters import Filter, read_filter
+from engine.filters import Filter, predicate, read_filter
 from engine.hits import Hit, Mode
 from engine.models import CustomerId, Noun, RagId, SourceId
 from engine.retrieval import Question, candidates, candidates_for
@@ -170,6 +170,7 @@ class Search:
                 mode=wanted.mode,
                 vector=None if embedded is None else embedded.vector,
                 source_ids=source_ids,
+                predicate=None if wanted.filter is None else predicate(wanted.filter),
             )
             return await self._hits(tx, wanted=wanted, question=question)
 
@@ -185,7 +186,7 @@ class Search:
                 terms=self._terms,
             )
             good = [each for each in found.ranked if each.score >= wanted.min_score]
-            complete = found.complete or len(good) < len(found.ranked)
+            complete = found.complete or found.beyond < wanted.min_score
             chosen = await chosen_of(
                 tx,
                 customer_id=wanted.customer_id,

@@ -46,6 +46,7 @@ JOB_TIMEOUT_S = 24 * 3600
 QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 0.5
+BESIDE_JOBS = 4  # connections of the pool for what runs beside the jobs: sweep, merges, ANN, claims
 STOP_TIMEOUT_S = 60.0  # whoever has not given back by then is killed: its leases end by themselves
 SPOOL_AGE_S = 24 * 3600  # nothing is received or fetched for so long: its process was killed
 
@@ -97,7 +98,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, Merge,
     limits = settings.limits
     await asyncio.to_thread(clear_spool, settings.data_dir / "spool", age_s=SPOOL_AGE_S)
     database = await Database(
-        settings.database_url, role="rag_worker", connections=settings.worker_jobs + 4
+        settings.database_url, role="rag_worker", connections=settings.worker_jobs + BESIDE_JOBS
     ).open()
     blobs, bell = Blobs(settings.blobs_url), jobs.Bell(settings.redis_url)
     models = Models(registry=Registry.from_settings(settings), settings=settings)

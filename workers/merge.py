@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 ROUND_CROWDS = 20
 ROUND_FILLS = 20
 WORDLESS_S = 3_600.0  # found by looking at all indexes: at the beginning, and now and then
+# What there is to merge is looked for among what came since the last round. Rows are dated by the
+# beginning of their transactions, and all are looked at as often as for the wordless.
+LATE_S = 600.0
 SLICE_CHUNKS = 8_192  # what is read, put together and written in one transaction: some 3 MB
 
 Numbers = dict[int, NDArray[np.int32]]
@@ -37,6 +40,8 @@ class Merge:
     def __init__(self, *, database: Database, limits: Limits) -> None:
         self._database = database
         self._limits = limits
+        self._seen_at = -math.inf  # of this process's clock: until then nothing is left to merge
+        self._seen_all_at = -math.inf
 
     async def run(self) -> None:
         """For ever. Waits for a database that is away."""
@@ -54,7 +59,7 @@ class Merge:
             await asyncio.sleep(self._limits.sweep_s)
         async with self._database.transaction() as tx:
             await merging.discard_unfinished(tx)
-        looked = -math.inf
+        self._seen_at = self._seen_all_at = looked = -math.inf
         while True:
             await purge.alive(lock)
             if asyncio.get_running_loop().time() - looked > WORDLESS_S:
@@ -69,15 +74,14 @@ class Merge:
         while True:
             async with self._database.transaction() as tx:
                 found = await wordless.find(tx, limit=ROUND_FILLS)
-            given = [each for each in found if await self._give_words(each)]
+            given = [each for each in found if await self._give_words(each, lock=lock)]
             filled += len(given)
             if not given:  # the last of them, or what is left changes hands just now
                 return filled
             log.info("words given", extra={"indexes": len(given)})
-            if lock is not None:
-                await purge.alive(lock)
 
-    async def _give_words(self, found: Wordless) -> bool:
+    async def _give_words(self, found: Wordless, *, lock: Tx | None) -> bool:
+        await _keep(lock)
         try:
             async with self._database.transaction() as tx:
                 texts = await wordless.texts(tx, found=found)
@@ -95,27 +99,40 @@ class Merge:
 
     async def once(self, *, lock: Tx | None = None) -> int:
         """One round; returns how many segments were replaced."""
-        async with self._database.transaction() as tx:
-            found = await merging.decayed(tx, limit=ROUND_CROWDS)
-            found += await merging.crowds(tx, limit=ROUND_CROWDS)
+        found = await self._due()
         replaced: set[int] = set()
         for crowd in found:
             if replaced.isdisjoint(crowd.segment_ids):
-                replaced |= await self._replace(crowd)
-            if lock is not None:
-                await purge.alive(lock)
+                replaced |= await self._replace(crowd, lock=lock)
         return len(replaced)
 
-    async def _replace(self, crowd: Crowd) -> set[int]:
+    async def _due(self) -> list[Crowd]:
+        began_at = asyncio.get_running_loop().time()
+        everything = began_at - self._seen_all_at > WORDLESS_S
+        fresh_s = merging.EVER_S if everything else began_at - self._seen_at + LATE_S
+        async with self._database.transaction() as tx:
+            decayed = await merging.decayed(tx, limit=ROUND_CROWDS, fresh_s=fresh_s)
+            crowds = await merging.crowds(tx, limit=ROUND_CROWDS, fresh_s=fresh_s)
+        # What comes of these is new itself; more than so many are found again.
+        if max(len(decayed), len(crowds)) < ROUND_CROWDS:
+            self._seen_at = began_at
+            self._seen_all_at = began_at if everything else self._seen_all_at
+        return decayed + crowds
+
+    async def _replace(self, crowd: Crowd, *, lock: Tx | None) -> set[int]:
         try:
-            await self.merge(crowd)
+            await self.merge(crowd, lock=lock)
         except Superseded:
             log.info("a merge came too late", extra={"profile": str(crowd.profile_id)})
             return set()
         return set(crowd.segment_ids)
 
-    async def merge(self, crowd: Crowd) -> None:
-        """Put a crowd together. Raises Superseded; then nothing has changed for anybody."""
+    async def merge(self, crowd: Crowd, *, lock: Tx | None = None) -> None:
+        """Put a crowd together. Raises Superseded; then nothing has changed for anybody.
+
+        The lock is used at each step: a connection that is silent for the whole of a large merge
+        loses it, and whoever has it then begins by discarding this one.
+        """
         segment_id = None
         async with self._database.transaction() as tx:
             members = await merging.members(tx, crowd=crowd)
@@ -129,6 +146,7 @@ class Merge:
                 await self._merge_slice(
                     crowd, segment_id=segment_id, numbers=numbers, first=first, last=last
                 )
+                await _keep(lock)
         dropped = [member for member in members if member.dead]
         async with self._database.transaction() as tx:
             await merging.switch(tx, crowd=crowd, segment_id=segment_id, dropped=dropped)
@@ -144,6 +162,12 @@ class Merge:
             found = await merging.read_terms(tx, crowd=crowd, first=first, last=last)
             merged = await asyncio.to_thread(_merged, found, numbers=numbers)
             await merging.write_terms(tx, crowd=crowd, segment_id=segment_id, postings=merged)
+
+
+async def _keep(lock: Tx | None) -> None:
+    """The lock, by a sign of life. Raises DatabaseUnavailable when it is lost."""
+    if lock is not None:
+        await purge.alive(lock)
 
 
 def _merged(found: Sequence[tuple[int, Postings]], *, numbers: Numbers) -> Postings:

@@ -76,6 +76,7 @@ async def sizes(tx: Tx, *, chunks_min: int) -> list[Size]:
         SELECT p.id AS profile_id, p.customer_id, sum(i.chunk_count)::bigint AS chunk_count
         FROM large
         JOIN profiles p ON p.id = large.profile_id AND p.public_model IS NULL
+                        AND p.retired_at IS NULL
         JOIN rags r ON r.id = p.rag_id
         JOIN indexes i ON i.profile_id = p.id AND i.generation_live IS NOT NULL
         JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL

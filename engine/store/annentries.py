@@ -132,7 +132,8 @@ def _enter_statement(table: AnnTable) -> sql.Composed:
 async def delete_dead(tx: Tx, *, table: AnnTable, limit: int) -> int:
     """Take out entries of generations that answer no more, `limit` at most.
 
-    One step of the walk over the table's keys is one generation, however many chunks it has.
+    One step of the walk over the table's keys is one generation, however many chunks it has. Each
+    is looked up by itself: as a join it was planned from the other end, over everybody's sources.
     """
     statement = sql.SQL(
         """
@@ -146,10 +147,9 @@ async def delete_dead(tx: Tx, *, table: AnnTable, limit: int) -> int:
                 ORDER BY 1, 2 LIMIT 1) next
         ), dead AS (
             SELECT h.index_id, h.generation FROM held h
-            WHERE NOT EXISTS (
-                SELECT FROM indexes i JOIN sources s ON s.id = i.source_id
-                WHERE i.id = h.index_id AND i.generation_live = h.generation
-                  AND i.customer_id = %(customer_id)s AND s.deleted_at IS NULL)
+            WHERE (SELECT i.generation_live = h.generation
+                   FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+                   WHERE i.id = h.index_id AND i.customer_id = %(customer_id)s) IS NOT TRUE
             LIMIT %(limit)s
         )
         DELETE FROM {table} WHERE ctid = ANY (ARRAY(

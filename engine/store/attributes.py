@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.filters import Predicate
-from engine.models import Attributes, CustomerId, RagId, SourceId
+from engine.models import Attributes, CustomerId, IndexId, RagId, SourceId
 from engine.store.database import Tx
 
 
@@ -84,3 +84,27 @@ async def matching(
         },
     )
     return found or []
+
+
+async def holding(
+    tx: Tx, *, customer_id: CustomerId, index_ids: Sequence[IndexId], predicate: Predicate
+) -> set[IndexId]:
+    """Those of these indexes whose sources match. Each is looked up by itself: as a join, the
+    filter would be evaluated for all sources of the RAG."""
+    found = await tx.value(
+        list[IndexId],
+        """
+        SELECT COALESCE(array_agg(i.id), '{}') FROM indexes i
+        WHERE i.id = ANY(%(index_ids)s) AND i.customer_id = %(customer_id)s
+          AND (SELECT s.deleted_at IS NULL
+                      AND jsonb_path_match(s.attributes, %(path)s::jsonpath, %(values)s::jsonb)
+               FROM sources s WHERE s.id = i.source_id)
+        """,
+        {
+            "customer_id": customer_id,
+            "index_ids": list(index_ids),
+            "path": predicate.path,
+            "values": as_json(predicate.values),
+        },
+    )
+    return set(found or [])

@@ -20,6 +20,7 @@ FULL = PASSAGES_MAX // 2  # a segment that only its dead are a reason to write a
 DEAD_SHARE = 0.2
 DEAD_MAX = 1_000  # members: each costs every question a look
 DEAD_S = 24 * 3600.0  # however few they are: what was deleted does not stay for ever
+EVER_S = 1e9
 
 
 class Crowd(Noun, frozen=True, kw_only=True):
@@ -59,15 +60,22 @@ async def discard_unfinished(tx: Tx) -> int:
     )
 
 
-async def crowds(tx: Tx, *, limit: int) -> list[Crowd]:
-    """Segments of one profile and about one size, the smallest first, where there are enough."""
+async def crowds(tx: Tx, *, limit: int, fresh_s: float = EVER_S) -> list[Crowd]:
+    """Segments of one profile and about one size, the smallest first, where there are enough; of
+    profiles that a segment has come to in the last `fresh_s`, which alone makes a crowd."""
     return await tx.all(
         Crowd,
         """
-        WITH sized AS (
-            SELECT customer_id, profile_id, id, chunk_count,
-                   floor(ln(chunk_count) / ln(%(crowd)s)) AS size
-            FROM segments WHERE state = 'live' AND chunk_count < %(full)s
+        WITH fresh AS MATERIALIZED (
+            SELECT DISTINCT profile_id FROM segments
+            WHERE state = 'live' AND changed_at > now() - make_interval(secs => %(fresh_s)s)
+        ), sized AS (
+            SELECT s.customer_id, s.profile_id, s.id, s.chunk_count,
+                   floor(ln(s.chunk_count) / ln(%(crowd)s)) AS size
+            FROM fresh CROSS JOIN LATERAL (
+                SELECT customer_id, profile_id, id, chunk_count FROM segments
+                WHERE profile_id = fresh.profile_id AND state = 'live'
+                  AND chunk_count < %(full)s) s
         ), crowded AS (
             SELECT profile_id, size FROM sized
             GROUP BY profile_id, size HAVING count(*) >= %(crowd)s
@@ -89,21 +97,34 @@ async def crowds(tx: Tx, *, limit: int) -> list[Crowd]:
             "full": FULL,
             "chunks_max": PASSAGES_MAX,
             "limit": limit,
+            "fresh_s": fresh_s,
         },
     )
 
 
-async def decayed(tx: Tx, *, limit: int) -> list[Crowd]:
-    """Single segments of which too much is dead, or for too long."""
+async def decayed(tx: Tx, *, limit: int, fresh_s: float = EVER_S) -> list[Crowd]:
+    """Single segments of which too much is dead, or for too long; of profiles in which something
+    has died in the last `fresh_s`, or so long ago."""
     return await tx.all(
         Crowd,
         """
+        WITH fresh AS MATERIALIZED (
+            SELECT profile_id FROM dead_members
+            WHERE died_at > now() - make_interval(secs => %(fresh_s)s)
+            UNION
+            SELECT profile_id FROM dead_members
+            WHERE died_at < now() - make_interval(secs => %(dead_s)s)
+        )
         SELECT s.customer_id, s.profile_id, ARRAY[s.id] AS segment_ids, s.chunk_count
-        FROM dead_members d JOIN segment_members m ON m.id = d.member_id
-        JOIN segments s ON s.id = m.segment_id AND s.state = 'live'
-        GROUP BY s.id
-        HAVING sum(m.chunk_count) > %(dead_share)s * s.chunk_count OR count(*) > %(dead_max)s
-            OR min(d.died_at) < now() - make_interval(secs => %(dead_s)s)
+        FROM fresh CROSS JOIN LATERAL (
+            SELECT m.segment_id, sum(m.chunk_count) AS chunks, count(*) AS members,
+                   min(d.died_at) AS died_at
+            FROM dead_members d JOIN segment_members m ON m.id = d.member_id
+            WHERE d.profile_id = fresh.profile_id
+            GROUP BY m.segment_id) dead
+        JOIN segments s ON s.id = dead.segment_id AND s.state = 'live'
+        WHERE dead.chunks > %(dead_share)s * s.chunk_count OR dead.members > %(dead_max)s
+           OR dead.died_at < now() - make_interval(secs => %(dead_s)s)
         ORDER BY s.id LIMIT %(limit)s
         """,
         {
@@ -111,6 +132,7 @@ async def decayed(tx: Tx, *, limit: int) -> list[Crowd]:
             "dead_max": DEAD_MAX,
             "dead_s": DEAD_S,
             "limit": limit,
+            "fresh_s": fresh_s,
         },
     )
 

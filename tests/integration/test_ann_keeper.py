@@ -130,3 +130,19 @@ async def test_a_keeper_whose_connection_is_cut_comes_back(store: Store, large: 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_retired_profile_gets_no_graph_and_loses_its_own_at_once(large: Large):
+    """Its chunks are on their way out: to build over them, or to tidy up behind each, is for
+    nobody."""
+    for number in range(10):
+        large.source(grouped(10, seed=number))
+    await large.store.execute("UPDATE profiles SET retired_at = now()")
+    await large.keep()
+    assert large.filler.ann_tables() == []
+    await large.store.execute("UPDATE profiles SET retired_at = NULL")
+    await large.keep()
+    assert len(large.filler.ann_tables()) == 1
+    await large.store.execute("UPDATE profiles SET retired_at = now()")
+    await large.keep()
+    assert large.filler.ann_tables() == []

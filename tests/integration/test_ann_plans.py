@@ -1,12 +1,11 @@
 """The statements of a query and of the ANN tables' keeper read what they need and no more."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from fix_ann import grouped
 from fix_large import Large
-from psycopg import AsyncConnection
+from fix_plans import explained as explained_by
 
 from engine.models import SourceId
 from engine.store import ann, annentries, hits, near
@@ -15,7 +14,7 @@ from engine.store.database import Tx
 
 pytestmark = pytest.mark.anyio
 
-EXPLAIN = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) "
+explained = partial(explained_by, prefix="EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) ")
 SOURCES, PER_SOURCE = 150, 20
 
 
@@ -31,29 +30,6 @@ async def crowded(large: Large) -> Large:
         large.source(grouped(PER_SOURCE, seed=1_000 + seed))
     large.filler.connection.execute("VACUUM ANALYZE")
     return large
-
-
-class Explained:
-    """The plans of what is executed on a connection, whose answers are these plans."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.plans: list[str] = []
-        self._execute = connection.execute
-
-    async def execute(self, query, params=None, **more):
-        text = query if isinstance(query, str) else query.as_string(None)
-        if "set_config" not in text:
-            rows = await (await self._execute(EXPLAIN + text, params, prepare=False)).fetchall()
-            self.plans.append("\n".join(row["QUERY PLAN"] for row in rows))
-        return await self._execute(query, params, **more)
-
-
-@contextmanager
-def explained(tx: Tx, monkeypatch) -> Iterator[list[str]]:
-    spy = Explained(tx.connection)
-    with monkeypatch.context() as patch:
-        patch.setattr(tx.connection, "execute", spy.execute)
-        yield spy.plans
 
 
 async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) -> list[near.Near]:

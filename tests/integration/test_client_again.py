@@ -16,7 +16,9 @@ import pytest
 
 from engine.cli import client as module
 from engine.cli.client import ApiError, Client
-from engine.cli.exits import Exit
+from engine.cli.evaluate import evaluate
+from engine.cli.exits import CliError, Exit
+from engine.cli.place import Where
 
 COUNTS = {"total": 0, "pending": 0, "processing": 0, "ready": 0, "error": 0}
 RAG = {"id": "r", "name": "a", "status": "ready", "source_counts": COUNTS}
@@ -41,9 +43,9 @@ class Asked(NamedTuple):
 
 
 class Engine:
-    """Gives its refusals one by one, then what is asked for."""
+    """Gives its refusals one by one, then what is asked for; None among them is no refusal."""
 
-    def __init__(self, port: int, *, asked: list[Asked], refusals: list[Busy]) -> None:
+    def __init__(self, port: int, *, asked: list[Asked], refusals: list[Busy | None]) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.asked = asked
         self.refusals = refusals
@@ -63,7 +65,7 @@ def answer_to(path: str) -> dict:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     asked: list[Asked] = []
-    refusals: list[Busy] = []
+    refusals: list[Busy | None] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -226,3 +228,45 @@ def test_who_has_used_up_its_keys_goes_on_without_one(engine):
     with engine.client() as client:
         client.create_rag("a")
     assert [each.key is None for each in engine.asked] == [False, True]
+
+
+# Golden questions --------------------------------------------------------------------------------
+
+RAG_ID = "0f7c6a52-6a1b-4c55-8d0e-2b1f9f3c7a10"
+
+
+def asked_by_evaluate(engine: Engine, folder: Path, *, count: int) -> int:
+    """The verb as the command line calls it, with so many questions; its exit code."""
+    lines = [{"question": f"What is {n}?", "find": [{"source": "a.txt"}]} for n in range(count)]
+    questions, key = folder / "questions.jsonl", folder / "key"
+    questions.write_text("\n".join(map(json.dumps, lines)))
+    key.write_text("re_key")
+    where = Where(url=engine.url, key_file=key)
+    return evaluate(RAG_ID, questions, out=folder / "report.json", json=True, where=where)
+
+
+def test_an_evaluation_waits_for_a_busy_engine_and_asks_every_question_once(
+    engine, tmp_path, monkeypatch
+):
+    """As it goes through a rate limit: none is left out, counted twice or asked too early."""
+    monkeypatch.setattr(module, "AGAIN_WAIT_S", 0.05)
+    limited = Busy(code=429, retry_after="1", reason="RATE_LIMITED")
+    # The RAG at once, then two questions that are refused, the second of them twice.
+    engine.refusals += [None, limited, None, Busy(code=503, retry_after=None), limited]
+    assert asked_by_evaluate(engine, tmp_path, count=4) == Exit.DONE
+    queries = [each for each in engine.asked if each.path == "/rags/r/query"]
+    numbers = [json.loads(each.body)["query"] for each in queries]
+    assert numbers == [f"What is {number}?" for number in (0, 0, 1, 1, 1, 2, 3)]
+    assert queries[1].at_s - queries[0].at_s >= 1.0
+    assert queries[4].at_s - queries[3].at_s >= 1.0
+    report = json.loads((tmp_path / "report.json").read_bytes())
+    assert [each["question"] for each in report["questions"]] == list(dict.fromkeys(numbers))
+
+
+def test_an_evaluation_that_waits_in_vain_says_how_far_it_came_and_writes_nothing(engine, tmp_path):
+    engine.refusals += [None, None, Busy(code=503, retry_after="3600")]
+    (tmp_path / "report.json").write_text("of an earlier run")
+    with pytest.raises(CliError, match=r"Busy\. \(line 2, 1 of 4 questions asked\)") as caught:
+        asked_by_evaluate(engine, tmp_path, count=4)
+    assert caught.value.exit_code == Exit.UNREACHABLE
+    assert (tmp_path / "report.json").read_text() == "of an earlier run"

@@ -1,7 +1,9 @@
 """Merges beside queries, deletes and finishes; killed; and what the sweep removes behind them."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from fix_store import Store
@@ -9,8 +11,10 @@ from fix_words import ask, crowd_of, delete, refresh, wordy
 
 from engine.config import Limits
 from engine.errors import Superseded
+from engine.inverted import Postings
 from engine.models import CustomerId, RagId
 from engine.store import indexes, merging, purge, rags
+from workers import merge as module
 from workers.merge import Merge
 
 pytestmark = pytest.mark.anyio
@@ -216,3 +220,24 @@ async def test_only_one_process_merges(store: Store) -> None:
     async with store.worker.dedicated() as first, store.worker.dedicated() as second:
         assert await merging.sole(first)
         assert not await merging.sole(second)
+
+
+async def test_a_merge_that_takes_longer_than_silence_is_allowed_keeps_its_lock(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next process discards what it has written, and the one after that again."""
+    customer_id, rag_id = await filled(store, count=4)
+    before = await ask(store, customer_id, rag_id, "kettle cup3")
+    whole = module._merged
+
+    def slowly(*args: Any, **kwargs: Any) -> Postings:
+        time.sleep(0.4)
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(module, "SLICE_CHUNKS", 1)
+    monkeypatch.setattr(module, "_merged", slowly)
+    async with store.worker.dedicated() as lock, store.worker.dedicated() as other:
+        assert await merging.sole(lock, silent_s=2.0)
+        assert await merge_of(store).once(lock=lock) == 4
+        assert not await merging.sole(other)
+    assert await ask(store, customer_id, rag_id, "kettle cup3") == before

@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from fix_ann import Vectors
 from fix_large import Large
 from fix_store import Store
 from fix_words import USUAL_LENGTH, document_of
@@ -47,14 +49,18 @@ class Desk(NamedTuple):
     customer_id: CustomerId
     rag_id: RagId
 
-    async def source(self, texts: Sequence[str], *, overlap: int = 0) -> SourceId:
-        """A ready source; each passage begins `overlap` characters before the end of the last."""
+    async def source(
+        self, texts: Sequence[str], *, overlap: int = 0, vectors: Vectors | None = None
+    ) -> SourceId:
+        """A ready source; each passage begins `overlap` characters before the end of the last. Its
+        vectors are those of the model, unless given."""
         source_id = await self.store.source(self.customer_id, self.rag_id)
         claim = await self.store.acquire(await self.store.claimed_source())
         embedder = await self.models.open(self.settings.embedding_model)
         passages = placed(texts, overlap=overlap)
         made = words(document_of(texts), passages=passages, usual_length=USUAL_LENGTH)
-        vectors = await embedder.embed(list(texts))
+        if vectors is None:
+            vectors = await embedder.embed(list(texts))
         async with self.store.worker.transaction() as tx:
             await chunks.insert(
                 tx,
@@ -154,6 +160,34 @@ async def test_min_score_cuts_the_tail_off(desk: Desk, mode: Mode):
         hit for hit in every if hit.score >= cut
     )
     assert await desk.ask("vinegar in the kettle", mode=mode, min_score=0.0) == every
+
+
+async def test_min_score_keeps_what_is_good_on_both_sides_and_among_the_first_of_none(desk: Desk):
+    """A hundred are nearer, a hundred have more of the words, and neither is enough by itself."""
+    question = "kettle descaling interval"
+    await desk.source(
+        [f"page {number} of something else" for number in range(110)],
+        vectors=await at_cosine(desk, question, cosine=0.8, count=110),
+    )
+    await desk.source(
+        [f"kettle descaling interval {number}" for number in range(110)],
+        vectors=await at_cosine(desk, question, cosine=0.0, count=110),
+    )
+    texts = [f"the kettle, its descaling and the interval of it: {n} times" for n in range(3)]
+    both = await desk.source(texts, vectors=await at_cosine(desk, question, cosine=0.75, count=3))
+    hits = await desk.ask(question, min_score=0.5)
+    assert {hit.source_id for hit in hits} == {both}
+    assert len(hits) == 3
+
+
+async def at_cosine(desk: Desk, question: str, *, cosine: float, count: int) -> Vectors:
+    """Vectors of that cosine to the question's, each in a direction of its own."""
+    embedder = await desk.models.open(desk.settings.embedding_model)
+    asked = (await embedder.embed_query(question)).astype(np.float64)
+    others = np.random.default_rng(count).normal(size=(count, len(asked)))
+    others -= np.outer(others @ asked, asked)
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    return (cosine * asked + np.sqrt(1 - cosine**2) * others).astype(np.float32)
 
 
 @pytest.mark.parametrize("min_score", [-0.1, 1.1, float("nan")])

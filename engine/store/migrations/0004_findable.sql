@@ -57,6 +57,7 @@ CREATE TABLE segments (
     changed_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX segments_live ON segments (profile_id, id) WHERE state = 'live';
+CREATE INDEX segments_by_change ON segments (changed_at, profile_id) WHERE state = 'live';
 CREATE INDEX segments_by_state ON segments (state, changed_at) WHERE state <> 'live';
 CREATE INDEX segments_by_profile ON segments (profile_id);
 
@@ -84,6 +85,7 @@ CREATE TABLE dead_members (
     PRIMARY KEY (customer_id, member_id)
 );
 CREATE INDEX dead_members_by_profile ON dead_members (profile_id, member_id);
+CREATE INDEX dead_members_by_age ON dead_members (died_at, profile_id);
 
 CREATE TABLE postings (
     segment_id    bigint NOT NULL CONSTRAINT postings_segment REFERENCES segments (id),
