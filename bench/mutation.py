@@ -82,9 +82,13 @@ TARGETS = {
             ),
         ),
     ),
-    "words": Target(
-        files={"engine/lexical.py": None, "engine/inverted.py": None},
-        rounds=(Round(("tests/unit/test_lexical.py", "tests/unit/test_inverted.py"), 40),),
+    "lexical": Target(
+        files={"engine/lexical.py": None},
+        rounds=(Round(("tests/unit/test_lexical.py",), 40),),
+    ),
+    "inverted": Target(
+        files={"engine/inverted.py": None},
+        rounds=(Round(("tests/unit/test_inverted.py",), 40),),
     ),
     "ranking": Target(
         files={"engine/fusion.py": None, "engine/folding.py": None, "engine/filters.py": None},
