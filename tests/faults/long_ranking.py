@@ -26,7 +26,8 @@ async def test_a_merge(ranking: Ranking, place: str) -> None:
     [
         ("ann_created", "ann_entering"),
         ("ann_filled", "ann_deleted"),
-        ("ann_announced", "ann_entered"),
+        ("ann_announced",),
+        ("ann_indexed", "ann_entered"),
         ("ann_built",),
     ],
 )

@@ -3,7 +3,6 @@
 import pytest
 from fix_ranking import (
     Ranking,
-    killed_while_keeping_ann,
     killed_while_merging,
     killed_while_switching,
     ranking,
@@ -16,12 +15,6 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_worker_killed_while_it_merges_leaves_all_words_once(ranking: Ranking) -> None:
     await killed_while_merging(ranking, "merge_writing")
-
-
-async def test_a_worker_killed_while_it_builds_an_ann_table_leaves_none_of_it(
-    ranking: Ranking,
-) -> None:
-    await killed_while_keeping_ann(ranking, "ann_indexed")
 
 
 async def test_a_worker_killed_while_a_profile_switches_has_switched_nothing(

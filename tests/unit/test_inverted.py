@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.inverted import (
     PAGE_BYTES,
+    PASSAGES_MAX,
     STEPS,
     TIES_MAX,
     Page,
@@ -275,3 +276,10 @@ def test_a_question_without_a_known_word_finds_nothing():
     keys = [term_key("z")]
     shelf.take(keys)
     assert best([shelf.segment], keys=keys, limit=5) == ([], 0)
+
+
+def test_a_segment_has_as_many_passages_as_numbers_and_no_more():
+    found = build([["a"]] * PASSAGES_MAX, length=LENGTH)
+    assert (int(found.counts[0]), int(found.passages[-1])) == (PASSAGES_MAX, PASSAGES_MAX - 1)
+    with pytest.raises(AssertionError):
+        build([[]] * (PASSAGES_MAX + 1), length=LENGTH)
