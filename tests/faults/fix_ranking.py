@@ -22,11 +22,8 @@ from engine.models import Rag
 from engine.profiles import Wanted
 from engine.search import Search
 
-QUESTIONS = (
-    "Leaf 2, line 3: what of note happened near mile 9?",
-    "Which line or entry tells of amber and birch?",
-    "a leaf, a roll of cedar, a mile",
-)
+# Of words that less passages have than are candidates: among more equals, chance decides.
+QUESTIONS = ("Leaf 2, line 3: what of note happened?", "amber, birch or a leaf", "leaf cedar ember")
 LEAVES = SHORT[:6]  # as many segments, all of one size: a crowd
 LARGE = (LONG[0], MIDDLE[0])  # more passages than are candidates, so that the graph is asked
 EXACT_MAX = 100
@@ -86,10 +83,13 @@ class Ranking:
         await self.world.site.until_terminal(rebuilt)
         expected = await self.answers(rebuilt)
         assert [len(each) for each in found] == [len(each) for each in expected]
-        assert all(found), "a question that finds nothing proves nothing"
+        assert all(len(each) > 3 for each in found), "who finds next to nothing proves nothing"
         for ours, theirs in zip(found, expected, strict=True):
             # Passages of one score come in no order, so what is cut off among them may differ.
-            assert [scores for _, *scores in ours] == [scores for _, *scores in theirs]
+            assert [scores for _, *scores in ours] == [scores for _, *scores in theirs], (
+                ours,
+                theirs,
+            )
             last = ours[-1][1]
             assert _above(ours, last) == _above(theirs, last)
 
@@ -155,7 +155,7 @@ async def killed_while_keeping_ann(ranking: Ranking, *places: str) -> None:
     await site.until(ALL_ENTERED, timeout_s=SETTLED_S)
     rows = await site.fetch(ENTRIES)
     assert len(rows) == 1
-    assert (rows[0]["entries"], rows[0]["dead_entries"]) == (rows[0]["chunks"], 0)
+    assert (rows[0]["entries"], rows[0]["dead_entries"]) == (rows[0]["chunks"], 0), rows
     assert rows[0]["tables"] == 1, "the table of a build that was killed lies about"
     await world.expect_sound(rag)
     await ranking.expect_as_rebuilt(rag, *texts, chunk_tokens=CHUNK_TOKENS)
