@@ -42,7 +42,8 @@ SELECT (SELECT bool_and(profile_next IS NULL) FROM rags)
 """
 ALL_ENTERED: LiteralString = """
 SELECT EXISTS (SELECT FROM ann_tables)
-   AND (SELECT bool_and(ann_generation = generation_live) FROM indexes)
+   AND (SELECT bool_and(ann_generation IS NOT DISTINCT FROM generation_live)
+        FROM indexes)
 """
 ENTRIES: LiteralString = """
 SELECT entries, dead_entries, (SELECT count(*) FROM chunks) AS chunks,
