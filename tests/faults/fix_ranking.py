@@ -23,7 +23,7 @@ from engine.profiles import Wanted
 from engine.search import Search
 
 # Of words that less passages have than are candidates: among more equals, chance decides.
-QUESTIONS = ("Leaf 2, line 3: what of note happened?", "amber, birch or a leaf", "leaf cedar ember")
+QUESTIONS = ("Leaf 2, line 3: note happened", "amber or a leaf", "leaf cedar")
 LEAVES = SHORT[:6]  # as many segments, all of one size: a crowd
 LARGE = (LONG[0], MIDDLE[0])  # more passages than are candidates, so that the graph is asked
 EXACT_MAX = 100
