@@ -1,6 +1,19 @@
 """Mutants that no test can tell from the original, each with the reason why."""
 
 EQUIVALENT: dict[str, str] = {
+    "engine/inverted.py build: if term not in keys -> if True": (
+        "A term has the same key each time it is made: asking first only saves the making."
+    ),
+    "engine/inverted.py pages: 12 -> 13": (
+        "Pages are of about PAGE_BYTES, and the sizes of terms differ by four bytes."
+    ),
+    "engine/inverted.py pages: 0 -> 1 (3)": "Pages are of about PAGE_BYTES: one byte is none.",
+    "engine/inverted.py pages: 0 -> -1 (3)": "Pages are of about PAGE_BYTES: one byte is none.",
+    "engine/inverted.py read: 8 -> 7": "What is left of a division by four falls away.",
+    "engine/inverted.py read: 1 -> 2": "Only the first of the numbers is looked at.",
+    "engine/inverted.py between: if (start, end) == (0, len(postings.terms)) -> if False": (
+        "The whole page, cut from its first to its last term, is the whole page."
+    ),
     "workers/guard.py guarded_pool: True -> False": (
         "httpcore asks for `http1` only to know whether it may speak HTTP/2 without negotiation,"
         " and with `http2` off it speaks HTTP/1.1 either way."

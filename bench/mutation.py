@@ -82,6 +82,43 @@ TARGETS = {
             ),
         ),
     ),
+    "lexical": Target(
+        files={"engine/lexical.py": None},
+        rounds=(Round(("tests/unit/test_lexical.py",), 40),),
+    ),
+    "inverted": Target(
+        files={"engine/inverted.py": None},
+        rounds=(Round(("tests/unit/test_inverted.py",), 40),),
+    ),
+    "ranking": Target(
+        files={"engine/fusion.py": None, "engine/folding.py": None, "engine/filters.py": None},
+        rounds=(
+            Round(
+                (
+                    "tests/unit/test_fusion.py",
+                    "tests/unit/test_folding.py",
+                    "tests/unit/test_filters.py",
+                ),
+                30,
+            ),
+        ),
+    ),
+    "merging": Target(
+        files={"workers/merge.py": None, "workers/words.py": None},
+        rounds=(
+            Round(("tests/integration/test_merge.py",), 60),
+            Round(("tests/integration/test_postings.py", "tests/integration/test_ranking.py"), 120),
+        ),
+        with_servers=True,
+    ),
+    "answers": Target(
+        files={"engine/retrieval.py": None, "engine/citations.py": None},
+        rounds=(
+            Round(("tests/integration/test_ann.py",), 60),
+            Round(("tests/integration/test_search_rag.py",), 120),
+        ),
+        with_servers=True,
+    ),
     "fence": Target(
         files={
             "engine/store/acquisition.py": None,

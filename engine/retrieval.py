@@ -220,6 +220,7 @@ async def _dense(tx: Tx, *, question: Question, limit: int, approximate: bool) -
         )
         if len(found) >= limit:
             return found
+        await near.unprepare(tx)
     return await near.exact(
         tx,
         customer_id=question.customer_id,

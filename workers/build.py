@@ -102,7 +102,10 @@ class Builder:
             switched = await changes.may_switch(tx, claim=claim) and await changes.switch(
                 tx, customer_id=claim.customer_id, rag_id=claim.rag_id
             )
+            if switched:
+                self._failpoint.hit("switching")
         if switched:
+            self._failpoint.hit("switched")
             log.info("switched", extra={"rag": str(claim.rag_id)})
 
     async def _given(

@@ -126,9 +126,10 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, Merge,
         limits=limits,
         jobs=settings.worker_jobs,
     )
-    sweep = Sweep(database=database, blobs=blobs, bell=bell, limits=limits)
-    merge = Merge(database=database, limits=limits)
-    keeper = AnnKeeper(database=database, limits=limits, failpoint=Failpoint(settings.failpoint))
+    failpoint = Failpoint(settings.failpoint)
+    sweep = Sweep(database=database, blobs=blobs, bell=bell, limits=limits, failpoint=failpoint)
+    merge = Merge(database=database, limits=limits, failpoint=failpoint)
+    keeper = AnnKeeper(database=database, limits=limits, failpoint=failpoint)
     warming = asyncio.create_task(conductor.warm_up())
     try:
         yield crew, sweep, merge, keeper

@@ -19,6 +19,7 @@ from engine.lexical import analyser_of
 from engine.store import Database, Tx, merging, purge, segments, wordless
 from engine.store.merging import Crowd, Member
 from engine.store.wordless import Wordless
+from workers.failpoint import NOWHERE, Failpoint
 from workers.words import words_of
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,14 @@ Numbers = dict[int, NDArray[np.int32]]
 class Merge:
     """Runs in every worker process; the one that holds the lock does the work."""
 
-    def __init__(self, *, database: Database, limits: Limits) -> None:
+    def __init__(
+        self, *, database: Database, limits: Limits, failpoint: Failpoint = NOWHERE
+    ) -> None:
         self._database = database
         self._limits = limits
         self._seen_at = -math.inf  # of this process's clock: until then nothing is left to merge
         self._seen_all_at = -math.inf
+        self._failpoint = failpoint
 
     async def run(self) -> None:
         """For ever. Waits for a database that is away."""
@@ -93,6 +97,7 @@ class Merge:
                 held = await wordless.hold(tx, found=found)
                 if held:
                     await segments.add(tx, claim=wordless.claim_of(found), made=made)
+                    self._failpoint.hit("merge_giving")
         except Superseded:
             return False
         return held
@@ -139,6 +144,7 @@ class Merge:
             kept = [member for member in members if not member.dead]
             if kept:
                 segment_id = await merging.begin(tx, crowd=crowd, kept=kept)
+        self._failpoint.hit("merge_begun")
         if segment_id is not None:
             numbers = _numbers(members)
             slices = -(-sum(member.chunk_count for member in members) // SLICE_CHUNKS)
@@ -150,6 +156,8 @@ class Merge:
         dropped = [member for member in members if member.dead]
         async with self._database.transaction() as tx:
             await merging.switch(tx, crowd=crowd, segment_id=segment_id, dropped=dropped)
+            self._failpoint.hit("merge_switching")
+        self._failpoint.hit("merge_switched")
         log.info(
             "merged",
             extra={"segments": len(crowd.segment_ids), "chunks": crowd.chunk_count},
@@ -162,6 +170,8 @@ class Merge:
             found = await merging.read_terms(tx, crowd=crowd, first=first, last=last)
             merged = await asyncio.to_thread(_merged, found, numbers=numbers)
             await merging.write_terms(tx, crowd=crowd, segment_id=segment_id, postings=merged)
+            self._failpoint.hit("merge_writing")
+        self._failpoint.hit("merge_written")
 
 
 async def _keep(lock: Tx | None) -> None:

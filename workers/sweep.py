@@ -28,6 +28,7 @@ from engine.store import (
 )
 from engine.store.blobs import Blob
 from engine.store.changes import Waiting
+from workers.failpoint import NOWHERE, Failpoint
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,20 @@ KILLED = Failure(
 class Sweep:
     """Runs in every worker process; the one that holds the lock does the work."""
 
-    def __init__(self, *, database: Database, blobs: Blobs, bell: Bell, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: Blobs,
+        bell: Bell,
+        limits: Limits,
+        failpoint: Failpoint = NOWHERE,
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._bell = bell
         self._limits = limits
+        self._failpoint = failpoint
 
     async def run(self) -> None:
         """For ever. Waits for a database that is away."""
@@ -143,7 +153,13 @@ class Sweep:
         touched = 0
         for change in waiting:
             async with self._database.transaction() as tx:
-                touched += await _advance(tx, change)
+                advanced = await _advance(tx, change)
+                switched = change.filled and advanced
+                if switched:
+                    self._failpoint.hit("switching")
+            if switched:
+                self._failpoint.hit("switched")
+            touched += advanced
         return touched
 
     async def _delete_blobs(self) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.filters import Predicate
 from engine.models import Attributes, CustomerId, IndexId, RagId, SourceId
+from engine.store import rowlocks
 from engine.store.database import Tx
 
 
@@ -36,6 +37,7 @@ async def describe(
     attributes: Mapping[str, Any] | None,
 ) -> bool:
     """Set what is not None. A name that was given stays, whatever is read later."""
+    await rowlocks.hold_sources(tx, customer_id=customer_id, source_ids=[source_id])
     return bool(
         await tx.run(
             """

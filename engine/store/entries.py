@@ -15,6 +15,7 @@ import msgspec
 from engine.entries import Entry, EntryCursor, EntryFilter, EntryKind, EntrySort, FolderRef
 from engine.errors import Detail, InvalidRequest
 from engine.models import CustomerId, FolderId, Noun, RagId, SourceId
+from engine.store import rowlocks
 from engine.store.database import Params, Tx
 from engine.text import is_clean
 
@@ -295,16 +296,11 @@ async def place(
 
     Rows are locked in the order of their ids: two callers never wait for each other.
     """
+    await rowlocks.hold_sources(tx, customer_id=customer_id, source_ids=source_ids)
     return await tx.run(
         """
-        WITH chosen AS MATERIALIZED (
-            SELECT id FROM sources
-            WHERE customer_id = %(customer_id)s AND id = ANY(%(source_ids)s)
-              AND deleted_at IS NULL
-            ORDER BY id FOR NO KEY UPDATE
-        )
-        UPDATE sources s SET folder_id = %(folder_id)s, updated_at = clock_timestamp()
-        FROM chosen WHERE s.id = chosen.id
+        UPDATE sources SET folder_id = %(folder_id)s, updated_at = clock_timestamp()
+        WHERE customer_id = %(customer_id)s AND id = ANY(%(source_ids)s) AND deleted_at IS NULL
         """,
         {"customer_id": customer_id, "source_ids": list(source_ids), "folder_id": folder_id},
     )

@@ -183,6 +183,16 @@ async def prepare(tx: Tx, *, limit: int) -> None:
     )
 
 
+async def unprepare(tx: Tx) -> None:
+    """For `exact` in the same transaction: its joins are the planner's to choose."""
+    await tx.run(
+        """
+        SELECT set_config(name, 'on', true)
+        FROM unnest(ARRAY['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin']) AS name
+        """
+    )
+
+
 def approximate_statement(ann_number: int) -> sql.Composed:
     """Whether an entry answers is asked one by one, in the order in which the graph gives them, and
     what is not entered is looked up index by index: as joins they would be for the planner to turn

@@ -17,7 +17,7 @@ from engine.models import (
     SourceId,
     State,
 )
-from engine.store import segments
+from engine.store import rowlocks, segments
 from engine.store.attributes import as_json, as_stored
 from engine.store.database import Tx
 from engine.store.paging import bounds
@@ -296,6 +296,7 @@ async def refresh(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: 
     """Start over from the original, not from an edited text. A running attempt of the source or of
     its indexes is fenced off; what is live goes on answering."""
     params = {"customer_id": customer_id, "rag_id": rag_id, "source_id": source_id}
+    await rowlocks.hold_sources(tx, customer_id=customer_id, source_ids=[source_id])
     touched = await tx.run(
         """
         UPDATE sources SET state = 'pending', due_at = now(), lease_until = NULL, worker_id = NULL,
@@ -355,6 +356,7 @@ async def rename(
     tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId, name: str
 ) -> bool:
     """As a person wants it: what is read later does not replace the name."""
+    await rowlocks.hold_sources(tx, customer_id=customer_id, source_ids=[source_id])
     return bool(
         await tx.run(
             """

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, LiteralString
@@ -158,6 +158,15 @@ class Site:
         self, *texts: str, urls: tuple[str, ...] = (), chunk_tokens: int | None = None
     ) -> Rag:
         """A RAG of these texts, uploaded as Markdown, and of these URLs."""
+        sources = await self._uploaded(texts, urls=urls)
+        new = NewRag(name="a rag", sources=sources, chunk_tokens=chunk_tokens)
+        return await self.rags.create(self.customer_id, new)
+
+    async def more(self, rag: Rag, *texts: str) -> Rag:
+        """The RAG, with these texts as well."""
+        return await self.rags.add_sources(self.customer_id, rag.id, await self._uploaded(texts))
+
+    async def _uploaded(self, texts: Sequence[str], *, urls: tuple[str, ...] = ()) -> NewSources:
         uploads = []
         for text in texts:
             uploads.append(
@@ -165,9 +174,7 @@ class Site:
                     self.customer_id, _once(text), filename="a.md", media_type="text/markdown"
                 )
             )
-        sources = NewSources(uploads=tuple(uploads), urls=urls)
-        new = NewRag(name="a rag", sources=sources, chunk_tokens=chunk_tokens)
-        return await self.rags.create(self.customer_id, new)
+        return NewSources(uploads=tuple(uploads), urls=urls)
 
     async def seen(self, rag: Rag) -> Rag:
         return await self.rags.get(self.customer_id, rag.id)

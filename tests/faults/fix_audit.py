@@ -47,6 +47,11 @@ WHERE d.revision = s.revision AND s.deleted_at IS NULL
 ORDER BY s.id, c.ordinal
 """
 
+LIVE_WORDS: LiteralString = (
+    "FROM segment_members m JOIN segments g ON g.id = m.segment_id AND g.state = 'live'"
+    " WHERE NOT EXISTS (SELECT FROM dead_members d WHERE d.member_id = m.id"
+    " AND d.customer_id = m.customer_id)"
+)
 # Each names what must not exist once everything has come to rest.
 LEFT_OVER: Mapping[str, LiteralString] = {
     "a source that is held, due or marked": "SELECT count(*) FROM sources WHERE deleted_at IS NULL"
@@ -67,6 +72,16 @@ LEFT_OVER: Mapping[str, LiteralString] = {
     " OR i.chunk_count - 1 <> (SELECT max(ordinal) FROM chunks c WHERE c.index_id = i.id)",
     "a revision too many": "SELECT count(*) FROM documents d JOIN sources s ON s.id = d.source_id"
     " WHERE d.revision <> s.revision",
+    "a segment that nobody finishes": "SELECT count(*) FROM segments WHERE state = 'building'",
+    "an index whose words are not all there once": "SELECT count(*) FROM indexes i"
+    " JOIN profiles p ON p.id = i.profile_id AND p.public_model IS NULL"
+    " WHERE i.generation_live IS NOT NULL AND i.chunk_count <> (SELECT"
+    f" COALESCE(sum(m.chunk_count), 0) {LIVE_WORDS} AND m.index_id = i.id)",
+    "an ANN table that nobody asks": "SELECT count(*) FROM pg_class c WHERE c.relkind = 'r'"
+    " AND c.relname ~ '^ann_[0-9]+$' AND NOT EXISTS (SELECT FROM ann_tables a"
+    " WHERE c.relname = 'ann_' || a.number)",
+    "words of what does not answer": f"SELECT count(*) {LIVE_WORDS} AND NOT EXISTS"
+    " (SELECT FROM indexes i WHERE i.id = m.index_id AND i.generation_live = m.generation)",
     "a chunk that is not in its document": "SELECT count(*) FROM chunks c JOIN documents d"
     " ON d.source_id = c.source_id AND d.revision = c.generation"
     " WHERE substr(d.text, c.start_offset + 1, c.end_offset - c.start_offset) <> c.text",

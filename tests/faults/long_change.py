@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 CHANGES = 25
 SEED = 12
-PAUSE_S = (1.0, 4.0)  # between two kills
+PAUSE_S = (1.0, 4.0)  # between two kills, where a worker starts as fast as it should
+START_S = 2.5
 
 
 async def test_no_answer_is_empty_or_mixed_while_workers_that_build_the_next_one_are_killed(
@@ -36,17 +37,21 @@ async def test_no_answer_is_empty_or_mixed_while_workers_that_build_the_next_one
     token = await asyncio.to_thread(new_customer, world.settings, "first")
     dice = random.Random(SEED)
     kills = 0
-    began = time.monotonic()
     with (
         api_process(world.settings, log=tmp_path / "api.log") as base_url,
         world.supervised(workers=2),
     ):
+        began = time.monotonic()
+        # Where workers start slowly they work slowly: killed as often, they would end nothing.
+        await world.worker_pids(timeout_s=90)
+        slowness = max(1.0, (time.monotonic() - began) / START_S)
         async with moved(base_url, token=token, seed=SEED) as moving:
             await moving.begin()
             async with used(moving):
                 changing = asyncio.create_task(moving.move(changes=CHANGES))
                 while not changing.done():
-                    await asyncio.wait([changing], timeout=dice.uniform(*PAUSE_S))
+                    pause_s = slowness * dice.uniform(*PAUSE_S)
+                    await asyncio.wait([changing], timeout=pause_s)
                     os.kill(dice.choice(sorted(await world.worker_pids())), signal.SIGKILL)
                     kills += 1
                 await changing

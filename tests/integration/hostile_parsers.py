@@ -23,7 +23,7 @@ def where(file, argument):
             "pid": os.getpid(),
             "environment": dict(os.environ),
             "initial_environment": attempt(lambda: Path("/proc/self/environ").read_text()),
-            "folder": os.getcwd(),
+            "folder": attempt(os.getcwd),
             "descriptors": sorted(_open_descriptors()),
             "session": os.getsid(0),
         }

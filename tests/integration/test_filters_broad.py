@@ -11,6 +11,7 @@ from engine.hits import Mode
 from engine.models import CustomerId, RagId, SourceId
 from engine.retrieval import Candidates, Question, candidates
 from engine.store import attributes, near, postings
+from engine.store.termcache import TermCache
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +65,9 @@ async def found(
             source_ids=source_ids,
             predicate=wanted,
         )
-        return await candidates(tx, question=question, limit=limit, exact_chunks_max=5)
+        return await candidates(
+            tx, question=question, limit=limit, exact_chunks_max=5, terms=TermCache()
+        )
 
 
 @pytest.mark.parametrize("limit", [8, 100])

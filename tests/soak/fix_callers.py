@@ -6,13 +6,15 @@ hostile. What they must never see is counted here, and judged by long_soak.py.
 
 import asyncio
 import itertools
+import json
 import random
 from collections import Counter
 from typing import Any
 
 import httpx
 from fix_archives import docx_of, paragraph
-from fix_deletes import DOOR, LIBRARY, TOKEN, Crowd, Doc
+from fix_deletes import DOOR, LIBRARY, TOKEN, Doc
+from fix_findable import Findable
 from fix_hands import Site
 from fix_web import Web
 from raw_pdf import pdf, shown
@@ -40,7 +42,7 @@ class Tally:
         self.bad: list[str] = []
 
 
-class Tenant(Crowd):
+class Tenant(Findable):
     """One customer. Its marks begin with a number of its own, so that strange ones are seen."""
 
     def __init__(
@@ -85,7 +87,9 @@ class Tenant(Crowd):
         await asyncio.sleep(BEHIND_S)
 
     async def plant(self) -> None:
-        if self.dice.random() < 0.5:
+        if self.dice.random() < 0.15:
+            await self.dice.choice((self.tag, self.tag, self.recut))()
+        elif self.dice.random() < 0.5:
             await super().plant()
         elif self.dice.random() < 0.6:
             await self._new_file()
@@ -104,8 +108,11 @@ class Tenant(Crowd):
         rag_id = self.dice.choice(rags)
         mark, format = self.book.mark(rag_id), self.dice.choice(FORMATS)
         files = [("files", (f"{mark}.{format}", written(mark, format=format)))]
-        rag = await self.ask("POST", f"/rags/{rag_id}/sources", files=files)
-        self._planted(rag, mark=mark, place=rag_id)
+        attributes = self.coloured()
+        data = {"attributes": json.dumps(attributes)}
+        rag = await self.ask("POST", f"/rags/{rag_id}/sources", files=files, data=data)
+        for source_id in self._planted(rag, mark=mark, place=rag_id):
+            self.colours[source_id] = attributes["colour"]
 
     async def _new_page(self) -> None:
         """A page of the web, through either door."""
@@ -134,10 +141,15 @@ class Tenant(Crowd):
             self._web.add(self._pages[doc.id], body=written(mark, format="html"))
             await self.ask("POST", f"{DOOR}/{doc.id}/refresh")
 
-    def _planted(self, rag: Any, *, mark: str, place: str) -> None:
-        for source in rag["sources"] if rag else ():
-            if mark in source["name"] or mark in source.get("source_url", ""):
-                self.book.plant(Doc(source["id"], marks=[mark], place=place))
+    def _planted(self, rag: Any, *, mark: str, place: str) -> list[str]:
+        found = [
+            source["id"]
+            for source in (rag["sources"] if rag else ())
+            if mark in source["name"] or mark in source.get("source_url", "")
+        ]
+        for source_id in found:
+            self.book.plant(Doc(source_id, marks=[mark], place=place))
+        return found
 
 
 def written(mark: str, *, format: str) -> bytes:

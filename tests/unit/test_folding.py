@@ -62,6 +62,8 @@ def test_whoever_goes_repeats_one_that_stays_ahead_of_it(given_passages):
     [
         (passage(0, 100, text="other words"), 1),
         (passage(10, 110), 1),  # nine tenths of either
+        (passage(20, 120), 1),  # just enough
+        (passage(21, 121), 2),
         (passage(40, 140), 2),  # a chunker's overlap
         (passage(100, 200), 2),
         (passage(500, 600, text="0 TO\n 100  of 0"), 1),

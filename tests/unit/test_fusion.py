@@ -69,6 +69,13 @@ def test_nothing_of_nothing():
 
 
 def test_ties_keep_an_order_that_does_not_depend_on_how_the_candidates_came():
-    one = fused({"a": 0.5, "b": 0.5, "c": 0.5}, {"a": 1.0, "b": 1.0, "c": 1.0})
-    other = fused({"c": 0.5, "b": 0.5, "a": 0.5}, {"b": 1.0, "a": 1.0, "c": 1.0})
-    assert one == other
+    keys = [f"{number:02}" for number in range(12)]
+    one = fused(dict.fromkeys(keys, 0.5), dict.fromkeys(keys, 1.0))
+    other = fused(dict.fromkeys(reversed(keys), 0.5), dict.fromkeys(reversed(keys), 1.0))
+    assert one == other == [(key, 0.75) for key in keys]
+
+
+def test_of_two_that_score_the_same_the_one_that_means_more_comes_first():
+    ranked = fused({"a": 0.2, "b": 0.8}, {"a": 0.8, "b": 0.2})
+    assert [score for _, score in ranked] == [0.5, 0.5]
+    assert [key for key, _ in ranked] == ["b", "a"]

@@ -187,7 +187,7 @@ def _landlock() -> None:
 
 
 def _readable_folders() -> Iterator[str]:
-    """What lazy imports and time zones need. The working folder is empty and needs nothing.
+    """What lazy imports and time zones need. The working folder has no name and needs nothing.
 
     Not sys.path as it is: in a checkout it names the folder that may hold the data folder too.
     """

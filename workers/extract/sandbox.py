@@ -8,7 +8,6 @@ and nothing here knows of formats.
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -53,7 +52,7 @@ _MEMORY_SHARE = 0.7
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGTRAP, signal.SIGILL)
 _BOOT = (
     "import sys; sys.path[:] = {path!r}; sys.dont_write_bytecode = True;"
-    " from workers.extract.template import main; main({control}, {preload!r})"
+    " from workers.extract.template import main; main({control}, {preload!r}, {scratch!r})"
 )
 
 
@@ -96,7 +95,6 @@ class Sandbox:
         self._seccomp = seccomp
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._folder = ""
 
     @property
     def pid(self) -> int | None:
@@ -121,9 +119,7 @@ class Sandbox:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._control, self._process, self._folder = None, None, ""
+        self._control, self._process = None, None
 
     async def run(
         self, function: str, path: Path, *, argument: bytes, allowance: Allowance
@@ -136,6 +132,7 @@ class Sandbox:
         """
         async with self._lanes.slot():
             with self._fork(function, path, argument=argument, allowance=allowance) as child:
+                await child.started()  # parsers that are still being loaded are no slow document
                 return await self._lanes.run(child.result(allowance))
 
     def _fork(
@@ -161,12 +158,11 @@ class Sandbox:
                 cpu_s=allowance.cpu_s,
                 seccomp=self._seccomp,
             ),
-            folder=self._folder,
         )
         with suppress(ConnectionError):
             return self._send(order, path)
         self._respawn()
-        return self._send(msgspec.structs.replace(order, folder=self._folder), path)
+        return self._send(order, path)
 
     def _send(self, order: Order, path: Path) -> "_Child":
         """One call to the kernel, which takes all of a few KiB or nothing: no lock is needed."""
@@ -196,14 +192,18 @@ class Sandbox:
 
     def _spawn(self) -> None:
         self.close()
-        self._folder = tempfile.mkdtemp(prefix="rag-engine-sandbox-")
         near, far = socket.socketpair()
         near.setblocking(False)
-        boot = _BOOT.format(path=sys.path, control=far.fileno(), preload=self._preload)
+        boot = _BOOT.format(
+            path=[folder for folder in sys.path if folder],  # nothing from where it stands
+            control=far.fileno(),
+            preload=self._preload,
+            scratch=tempfile.gettempdir(),
+        )
         self._process = subprocess.Popen(
-            [sys.executable, "-c", boot],
+            [sys.executable, "-P", "-c", boot],
             env={},
-            cwd=self._folder,
+            cwd="/",
             stdin=subprocess.DEVNULL,
             pass_fds=[far.fileno()],
             start_new_session=True,
@@ -242,8 +242,7 @@ class _Child:
             end.close()
 
     async def result(self, allowance: Allowance) -> bytes:
-        """The function's value, or its ending as an error."""
-        await self._started()
+        """The function's value, or its ending as an error. To be asked for once it has started."""
         timed_out = oversized = False
         payload = b""
         try:
@@ -261,7 +260,8 @@ class _Child:
             raise DocumentTooComplex("What the document holds is larger than may be kept.")
         return _value(payload, end=end, allowance=allowance)
 
-    async def _started(self) -> None:
+    async def started(self) -> None:
+        """Wait for its first sign of life."""
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._received(STARTED.size)

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -45,7 +46,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     function: str
     argument: bytes
     confines: Confines
-    folder: str
 
 
 class Success(msgspec.Struct, frozen=True, kw_only=True, tag="success"):
@@ -179,10 +179,6 @@ def _child(order: Order, *, document: int, result: int, parent: int) -> NoReturn
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         _keep_only(document, result)
-        try:
-            os.chdir(order.folder)
-        except OSError:  # cleaned away by the system; nothing there can be read or written either
-            os.chdir("/")
         with _Report() as report:
             function = _found(order.function)
             confine(order.confines, parent=parent)
@@ -257,8 +253,18 @@ class _Report:
             return msgspec.msgpack.encode(self.ending)
 
 
-def main(control: int, preload: tuple[str, ...]) -> None:
+def _stand_nowhere(scratch: str) -> None:
+    """In a folder that has no name any more: nothing can be found or made there, and nothing of it
+    is left behind, however this process and its worker end."""
+    with suppress(OSError):  # where nothing can be written at all, "/" is as good
+        folder = tempfile.mkdtemp(prefix="rag-engine-sandbox-", dir=scratch)
+        os.chdir(folder)
+        os.rmdir(folder)
+
+
+def main(control: int, preload: tuple[str, ...], scratch: str) -> None:
     """What sandbox.py starts: load the parsers, then serve."""
+    _stand_nowhere(scratch)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for name in preload:
