@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.exam import Exam, Model, Variant, cut, exams, judged, searched
+from bench.exam import Exam, Model, Variant, cut, exams, judged
 from bench.fusion import WAYS
 from bench.judging import Judged
 from bench.report import Table, show
@@ -21,14 +21,15 @@ from engine.config import Settings
 from engine.embedding.install import pull
 from engine.embedding.specs import MINILM
 from engine.embedding.tokens import TokenSpans, open_tokenizer
+from engine.hits import Mode
 
 FLOORS = Path(__file__).parent / "floors.json"
-HYBRID = "cosine+bound 0.5"
-MAIN_WAYS = ("dense", "lexical", HYBRID)
+HYBRID = Mode.HYBRID.value
+MAIN_WAYS = ("dense", "lexical", HYBRID)  # the modes of a query, ranked by the engine's own code
 VARIANTS = tuple(
     Variant(size, overlap)
     for size, overlap in (
-        (128, 0), (160, 0), (200, 0), (250, 0), (200, 60), (250, 30), (250, 60),
+        (200, 0), (250, 0), (250, 30), (250, 60), (300, 60),
     )
 )  # fmt: skip
 DEFAULT = Variant(Settings().chunk_tokens, Settings().chunk_overlap_tokens)
@@ -103,7 +104,7 @@ def sat(
 ) -> Sat:
     """One exam under one variant."""
     made = cut(exam, variant=variant, tokenizer=tokenizer)
-    worth = judged(searched(exam, made=made, model=model), ways=None if every_way else MAIN_WAYS)
+    worth = judged(exam, made=made, model=model, every_way=every_way)
     tokens = sum(passage.tokens for passage in made.passages)
     kinds = [question.kind for question in exam.questions]
     return Sat(len(made.passages), tokens, worth, kinds)
@@ -153,7 +154,7 @@ def _sizes_table(sats: Mapping[Variant, Sequence[Sat]], *, names: Sequence[str])
 
 
 def _ways_table(name: str, *, one: Sat) -> Table:
-    ways = ("dense", "lexical", "rrf 60", "rrf 10", *(way.name for way in WAYS))
+    ways = (*MAIN_WAYS, "rrf 60", "rrf 10", *(way.name for way in WAYS))
     rows = [(way, *_percents(one.overall(way))) for way in ways]
     return Table(title=f"quality: ways to rank, {name}", head=("way", *MEASURES), rows=rows)
 
