@@ -10,8 +10,8 @@ from bench.manuals import Manual, manuals
 from bench.questions import Question, telling
 
 SAMPLE = Path(__file__).parent.parent / "data" / "manual"
-TEXT = """The pump starts by itself when the tank is half empty, and stops at the upper mark. It takes
-water from the deep well below the farm house, and more of it in dry summer months.
+TEXT = """The pump starts by itself when the tank is half empty, and stops at the upper mark. It
+takes water from the deep well below the farm house, and more of it in dry summer months.
 
 In winter the valve behind the pump has to be closed by hand before the first frost comes. Who
 forgets that will find a broken pipe and a wet cellar some weeks later in spring.
@@ -75,7 +75,7 @@ def test_a_question_has_few_of_the_words_of_its_answer_and_none_of_their_order(
 
 def test_the_same_answer_is_always_asked_for_in_the_same_words() -> None:
     (first, *_) = [TEXT[start:end] for start, end in excerpts(TEXT)]
-    assert asked_for(first) == "What happens to marks home tanks with deeps take winters pumps?"
+    assert asked_for(first) == "take drys tanks come winters pumps uppers"
     assert asked_for("The pump starts.") == ""
 
 
