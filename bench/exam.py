@@ -27,7 +27,8 @@ from engine.lexical import Analyser, analyser_of, question_terms, terms
 from engine.models import Passage
 from workers.chunk import chunk
 
-HTML_PAGES = 200
+HTML_PAGES = 100
+PROSE_FILES = 30
 
 
 class Variant(NamedTuple):
@@ -74,7 +75,8 @@ class Model(Protocol):
 
 def exams() -> list[Exam]:
     """Both corpora."""
-    html, prose = corpus("html", files_max=HTML_PAGES), corpus("prose")
+    html = corpus("html", files_max=HTML_PAGES)
+    prose = corpus("prose", files_max=PROSE_FILES)
     return [_html_exam(html), exam_of("prose", prose)]
 
 
