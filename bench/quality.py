@@ -77,7 +77,7 @@ def run() -> None:
     found = exams()
     tokenizer = open_tokenizer(MINILM, MODELS)
     take = partial(sat, tokenizer=tokenizer)
-    int8, fp32 = Vectored("int8"), Vectored("fp32")
+    int8 = Vectored("int8")
     sizes = {
         variant: [take(exam, variant=variant, model=int8) for exam in found]
         for variant in VARIANTS
@@ -85,7 +85,7 @@ def run() -> None:
     }
     main = [take(exam, variant=DEFAULT, model=int8, every_way=True) for exam in found]
     # In full precision the first corpus alone: that takes three times as long.
-    exact = [take(exam, variant=DEFAULT, model=fp32) for exam in found[:1]]
+    exact = [take(exam, variant=DEFAULT, model=Vectored("fp32")) for exam in found[:1]]
     names = [exam.name for exam in found]
     show(
         _sizes_table({**sizes, DEFAULT: main}, names=names),
