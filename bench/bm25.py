@@ -1,14 +1,13 @@
-"""A reference BM25 over terms, in numpy: what the engine's own ranking is held against.
+"""A reference BM25 over terms, in numpy: for the comparison of ways to rank, never for the floors.
 
 The variant is Lucene's: idf = ln(1 + (N - df + 0.5) / (df + 0.5)), which is never negative.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-Terms = Callable[[str], list[str]]
 Scores = np.ndarray
 
 K1 = 1.2
@@ -16,14 +15,15 @@ B = 0.75
 
 
 class Bm25:
-    """Texts that questions are scored against."""
+    """Texts, each by its terms, that questions are scored against."""
 
-    def __init__(self, texts: Sequence[str], *, terms: Terms, k1: float = K1, b: float = B) -> None:
-        self._terms = terms
+    def __init__(
+        self, texts: Sequence[Sequence[str]], *, k1: float = K1, b: float = B, length: float = 0.0
+    ) -> None:
         self._k1 = k1
-        counts = [Counter(terms(text)) for text in texts]
+        counts = [Counter(terms) for terms in texts]
         lengths = np.array([max(1, sum(count.values())) for count in counts], np.float32)
-        norms = k1 * (1 - b + b * lengths / lengths.mean())
+        norms = k1 * (1 - b + b * lengths / (length or lengths.mean()))
         postings: dict[str, tuple[list[int], list[float]]] = {}
         for row, count in enumerate(counts):
             for term, times in count.items():
@@ -36,11 +36,11 @@ class Bm25:
             for term, (rows, weights) in postings.items()
         }
 
-    def scores(self, question: str) -> tuple[Scores, float]:
+    def scores(self, question: Sequence[str]) -> tuple[Scores, float]:
         """The score of every text, and what no text can reach: all terms, endlessly often."""
         found = np.zeros(self._count, np.float32)
         bound = 0.0
-        for term in set(self._terms(question)):
+        for term in dict.fromkeys(question):
             if term in self._postings:
                 rows, weights = self._postings[term]
                 idf = self.idf(len(rows))

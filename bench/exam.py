@@ -2,19 +2,19 @@
 
 Pages of the PostgreSQL manual (HTML), and prose (FAQs and guides: plain text, HTML and Markdown).
 Questions are made by rule (bench/questions.py), worth is counted by ranges of text
-(bench/judging.py). What is compared, and what is printed: bench/quality.py.
+(bench/judging.py). The three modes of a query are ranked by the engine's own code
+(bench/answering.py), other ways for comparison. What is compared: bench/quality.py.
 """
 
-import re
-from collections.abc import Collection, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from py_rust_stemmers import SnowballStemmer
 
+from bench.answering import Answering
 from bench.bm25 import Bm25
 from bench.corpora import Corpus, corpus
+from bench.excerpts import by_excerpt
 from bench.fusion import WAYS, Candidates, Row, Sides
 from bench.judging import Judge, Judged, Piece
 from bench.links import by_links
@@ -22,10 +22,13 @@ from bench.manuals import Manual, manuals
 from bench.questions import Question, by_rule
 from engine.embedding.specs import MINILM
 from engine.embedding.tokens import TokenSpans
+from engine.hits import Mode
+from engine.lexical import Analyser, analyser_of, question_terms, terms
 from engine.models import Passage
 from workers.chunk import chunk
 
-HTML_PAGES = 200
+HTML_PAGES = 100
+PROSE_FILES = 30
 
 
 class Variant(NamedTuple):
@@ -38,6 +41,11 @@ class Variant(NamedTuple):
     def name(self) -> str:
         return f"{self.chunk_tokens}/{self.overlap_tokens}"
 
+    @property
+    def usual_length(self) -> int:
+        """As profiles.lexical_length has it."""
+        return max(self.chunk_tokens * 2 // 3, 1)
+
 
 class Exam(NamedTuple):
     """What is searched, and what is asked."""
@@ -49,17 +57,12 @@ class Exam(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A corpus under one variant."""
+    """A corpus under one variant; `analysers` are those of the passages."""
 
+    variant: Variant
     passages: Sequence[Passage]
     pieces: Sequence[Piece]
-
-
-class Searched(NamedTuple):
-    """All scores of all questions under one variant."""
-
-    judge: Judge
-    sides: Sequence[Sides]
+    analysers: Sequence[Analyser]
 
 
 class Model(Protocol):
@@ -72,14 +75,15 @@ class Model(Protocol):
 
 def exams() -> list[Exam]:
     """Both corpora."""
-    html, prose = corpus("html", files_max=HTML_PAGES), corpus("prose")
+    html = corpus("html", files_max=HTML_PAGES)
+    prose = corpus("prose", files_max=PROSE_FILES)
     return [_html_exam(html), exam_of("prose", prose)]
 
 
 def exam_of(name: str, found: Corpus) -> Exam:
     """With the questions that every corpus has."""
     documents = manuals(found.paths)
-    return Exam(name, found.sha256, documents, by_rule(documents))
+    return Exam(name, found.sha256, documents, [*by_rule(documents), *by_excerpt(documents)])
 
 
 def _html_exam(found: Corpus) -> Exam:
@@ -107,50 +111,63 @@ def cut(exam: Exam, *, variant: Variant, tokenizer: TokenSpans) -> Cut:
         Piece(number, passage.start, passage.end, count)
         for number, passage, count in zip(numbers, passages, tokens, strict=True)
     ]
-    return Cut(passages, pieces)
+    analysers = [_analyser(manual) for manual in exam.manuals]
+    return Cut(variant, passages, pieces, [analysers[number] for number in numbers])
 
 
-def searched(exam: Exam, *, made: Cut, model: Model) -> Searched:
-    """Every passage scored for every question, by meaning and by words."""
-    embedded = [passage.embedded for passage in made.passages]
-    asked = [question.text for question in exam.questions]
-    dense = model.vectors(asked) @ model.vectors(embedded).T
-    words = Bm25(embedded, terms=terms)
-    sides = [
-        Sides(row, *words.scores(question)) for row, question in zip(dense, asked, strict=True)
-    ]
-    return Searched(Judge(made.pieces, questions=exam.questions), sides)
-
-
-@lru_cache(maxsize=200_000)
-def _stem(word: str) -> str:
-    return str(_STEMMER.stem_word(word))
-
-
-_STEMMER = SnowballStemmer("english")
-
-
-def terms(text: str) -> list[str]:
-    """Stems of words, lower case: until the engine's own analyser is here."""
-    return [_stem(word) for word in re.findall(r"\w+", text.lower())]
+def judged(
+    exam: Exam, *, made: Cut, model: Model, every_way: bool = False
+) -> dict[str, list[Judged]]:
+    """The worth of each mode of a query, question by question; and of all ways, if so wanted."""
+    judge = Judge(made.pieces, questions=exam.questions)
+    cosines = _cosines(exam, made=made, model=model)
+    worth: dict[str, list[Judged]] = {}
+    for number, found in enumerate(_answered(exam, made=made, cosines=cosines)):
+        for name, rows in found.items():
+            worth.setdefault(name, []).append(judge.judged(number, rows))
+    if every_way:
+        for number, sides in enumerate(_sides(exam, made=made, cosines=cosines)):
+            for name, ranked in rankings(sides).items():
+                worth.setdefault(name, []).append(judge.judged(number, ranked.tolist()))
+    return worth
 
 
 def rankings(sides: Sides) -> dict[str, Row]:
     """What each way puts first."""
     offered = Candidates(sides)
     return {
-        "dense": offered.dense,
-        "lexical": offered.lexical,
         "rrf 60": offered.reciprocal(k=60),
         "rrf 10": offered.reciprocal(k=10),
     } | {way.name: offered.convex(way) for way in WAYS}
 
 
-def judged(found: Searched, *, ways: Collection[str] | None = None) -> dict[str, list[Judged]]:
-    """The worth of each way, question by question."""
-    worth: dict[str, list[Judged]] = {}
-    for number, sides in enumerate(found.sides):
-        for name, ranked in rankings(sides).items():
-            if ways is None or name in ways:
-                worth.setdefault(name, []).append(found.judge.judged(number, ranked.tolist()))
-    return worth
+def _cosines(exam: Exam, *, made: Cut, model: Model) -> np.ndarray:
+    """A row for each question, a column for each passage."""
+    embedded = [passage.embedded for passage in made.passages]
+    asked = [question.text for question in exam.questions]
+    return model.vectors(asked) @ model.vectors(embedded).T
+
+
+def _answered(exam: Exam, *, made: Cut, cosines: np.ndarray) -> Iterator[dict[str, list[int]]]:
+    answering = Answering(
+        made.passages, pieces=made.pieces, analysers=made.analysers,
+        usual_length=made.variant.usual_length,
+    )  # fmt: skip
+    for question, row in zip(exam.questions, cosines, strict=True):
+        yield {mode.value: answering.rows(question.text, cosines=row, mode=mode) for mode in Mode}
+
+
+def _sides(exam: Exam, *, made: Cut, cosines: np.ndarray) -> Iterator[Sides]:
+    read = [
+        terms(passage.embedded, analyser=analyser)
+        for passage, analyser in zip(made.passages, made.analysers, strict=True)
+    ]
+    words = Bm25(read, length=made.variant.usual_length)
+    analysers = sorted(set(made.analysers))
+    for question, row in zip(exam.questions, cosines, strict=True):
+        asked = question_terms(question.text, analysers=analysers)
+        yield Sides(row, *words.scores(asked))
+
+
+def _analyser(manual: Manual) -> Analyser:
+    return analyser_of(manual.document.text, declared=manual.document.language)

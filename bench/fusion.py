@@ -25,14 +25,13 @@ Norm = Callable[[Row, Sides], Row]
 
 
 class Way(NamedTuple):
-    """`weight` is the dense side's share. `both`: a candidate of one side has its score on the
-    other side looked up; else it counts there as the last of the candidates."""
+    """`weight` is the dense side's share. What only one side offers has its other score looked up:
+    to take the last candidate's, or none, changed nothing that could be measured."""
 
     name: str
     dense: Norm
     lexical: Norm
     weight: float
-    both: bool = True
 
 
 def best(scores: Row, *, count: int) -> Row:
@@ -59,17 +58,11 @@ class Candidates:
         self.dense = best(sides.dense, count=CANDIDATES)
         self.lexical = lexical_best(sides.lexical, count=CANDIDATES)
         self.rows = np.union1d(self.dense, self.lexical)
-        self.both = (sides.dense[self.rows], sides.lexical[self.rows])
-        self.own = (
-            self._cut(self.both[0], offered=self.dense),
-            self._cut(self.both[1], offered=self.lexical),
-        )
 
     def convex(self, way: Way) -> Row:
         """Best first."""
-        near, said = self.both if way.both else self.own
-        fused = way.weight * way.dense(near, self.sides)
-        fused += (1 - way.weight) * way.lexical(said, self.sides)
+        fused = way.weight * way.dense(self.sides.dense[self.rows], self.sides)
+        fused += (1 - way.weight) * way.lexical(self.sides.lexical[self.rows], self.sides)
         return self.rows[np.argsort(-fused, kind="stable")]
 
     def reciprocal(self, *, k: int, weight: float = 0.5) -> Row:
@@ -78,10 +71,6 @@ class Candidates:
         for share, rows in ((weight, self.dense), (1 - weight, self.lexical)):
             fused[rows] += share / (k + 1 + np.arange(len(rows)))
         return self.rows[np.argsort(-fused[self.rows], kind="stable")]
-
-    def _cut(self, scores: Row, *, offered: Row) -> Row:
-        among = np.isin(self.rows, offered)
-        return np.where(among, scores, scores[among].min() if among.any() else 0)
 
 
 def as_is(row: Row, sides: Sides) -> Row:
@@ -110,7 +99,7 @@ def by_deviation(row: Row, sides: Sides) -> Row:
     return (row - row.mean()) / max(float(row.std()), 1e-9)
 
 
-WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+WEIGHTS = (0.3, 0.4, 0.5)
 NORMS: dict[str, tuple[Norm, Norm]] = {
     "cosine+highest": (as_is, by_highest),
     "cosine+bound": (as_is, by_bound),
@@ -120,8 +109,5 @@ NORMS: dict[str, tuple[Norm, Norm]] = {
     "deviation": (by_deviation, by_deviation),
 }
 WAYS = tuple(
-    Way(f"{name}{'' if both else ' (own)'} {weight}", *norms, weight, both)
-    for name, norms in NORMS.items()
-    for both in (True, False)
-    for weight in WEIGHTS
+    Way(f"{name} {weight}", *norms, weight) for name, norms in NORMS.items() for weight in WEIGHTS
 )

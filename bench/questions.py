@@ -7,7 +7,8 @@ first   the first sentence of a section without the words of its heading
 fact    a sentence from anywhere, with every third telling word left out: an excerpt to be found
 term    a term of the manual's index, and where the index sends the reader
 link    a sentence that refers to a section elsewhere; where it stands itself does not count
-The last two need the links of HTML: bench/links.py.
+excerpt one to four neighbouring sentences, asked for in other words: bench/excerpts.py
+`term` and `link` need the links of HTML: bench/links.py.
 """
 
 import hashlib
@@ -53,7 +54,7 @@ def by_rule(manuals: Sequence[Manual]) -> list[Question]:
     return chosen(found)
 
 
-def chosen(questions: Iterable[Question]) -> list[Question]:
+def chosen(questions: Iterable[Question], *, most: int = KIND_QUESTIONS_MAX) -> list[Question]:
     """So many of each kind, evenly by their hash; of two with the same words neither."""
     kinds: dict[str, dict[str, list[Question]]] = {}
     for question in questions:
@@ -61,9 +62,7 @@ def chosen(questions: Iterable[Question]) -> list[Question]:
     return [
         alike[0]
         for kind in sorted(kinds)
-        for _, alike in sorted(kinds[kind].items(), key=lambda item: _place(item[0]))[
-            :KIND_QUESTIONS_MAX
-        ]
+        for _, alike in sorted(kinds[kind].items(), key=lambda item: _place(item[0]))[:most]
         if len(alike) == 1
     ]
 
@@ -88,12 +87,12 @@ def _of_section(manual: Manual, *, number: int, section: Section) -> Iterator[Qu
     if is_telling(section.name):
         kind = "held" if section.held else "title"
         yield Question(kind, asked(section.name), number, start, end)
-    sentences = list(_sentences(manual.document.text, start=section.start, end=section.end))
-    if sentences and not section.held:
-        yield from _first(sentences[0], manual=manual, number=number, name=section.name)
-    if len(sentences) > 2:
+    found = list(sentences(manual.document.text, start=section.start, end=section.end))
+    if found and not section.held:
+        yield from _first(found[0], manual=manual, number=number, name=section.name)
+    if len(found) > 2:
         place = _place(manual.name + section.name)
-        yield _fact(sentences[1 + place[0] % (len(sentences) - 1)], manual=manual, number=number)
+        yield _fact(found[1 + place[0] % (len(found) - 1)], manual=manual, number=number)
 
 
 def _first(
@@ -117,7 +116,8 @@ def _fact(sentence: tuple[int, int], *, manual: Manual, number: int) -> Question
     return Question("fact", " ".join(kept), number, start, end)
 
 
-def _sentences(text: str, *, start: int, end: int) -> Iterator[tuple[int, int]]:
+def sentences(text: str, *, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Those of a range that are running text, and neither short nor long."""
     edges = [start, *(match.end() for match in _SENTENCE.finditer(text, start, end)), end]
     for first, last in pairwise(edges):
         found = text[first:last].rstrip()

@@ -84,5 +84,4 @@ def _opened(precision: str) -> GraphEmbedder:
         MINILM,
         session=session_of(folder / MINILM.model_file, spec=MINILM, threads=THREADS),
         tokenizer=open_tokenizer(MINILM, MODELS),
-        batch_tokens=BATCH_TOKENS,
     )

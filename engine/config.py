@@ -118,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     # Measured: the figures are in docs/decisions/0005-chunking.md.
     chunk_tokens: int = 250
-    chunk_overlap_tokens: int = 30
+    chunk_overlap_tokens: int = 60
     embed_batch_tokens: int = 1_024
     failpoint: str = ""
     limits: Limits = Limits()

@@ -64,6 +64,19 @@ class HitSource(Answer, frozen=True, kw_only=True):
     source_url: str | None = None
 
 
+class Scores(Answer, frozen=True, kw_only=True):
+    """What a score is made of; None where a side was not asked, or had nothing to say."""
+
+    dense: float | None = None
+    lexical: float | None = None
+
+
+class Neighbour(Answer, frozen=True, kw_only=True):
+    text: str
+    start: int
+    end: int
+
+
 class Hit(Answer, frozen=True, kw_only=True):
     """`start` and `end` count characters of the source's canonical text."""
 
@@ -74,8 +87,11 @@ class Hit(Answer, frozen=True, kw_only=True):
     start: int
     end: int
     source: HitSource
+    scores: Scores = Scores()
     headings: tuple[str, ...] = ()
     page: int | None = None
+    before: Neighbour | None = None
+    after: Neighbour | None = None
 
 
 class Hits(Answer, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ which order, is the verbs' matter.
 
 import mimetypes
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -152,10 +152,17 @@ class Client:
         self._ask("DELETE", f"/storage_files/{file_id}", answers.File)
 
     def query(
-        self, rag_id: str, question: str, *, top_k: int, mode: str = ""
+        self,
+        rag_id: str,
+        question: str,
+        *,
+        top_k: int,
+        mode: str = "",
+        more: Mapping[str, object] | None = None,
     ) -> tuple[answers.Hit, ...]:
-        """`mode`: the engine's default if empty."""
+        """`mode`: the engine's default if empty; `more`: further fields of the request."""
         body = {"query": question, "top_k": top_k, **({"mode": mode} if mode else {})}
+        body |= more or {}
         path = f"/rags/{rag_id}/query"
         return self._ask("POST", path, answers.Hits, again=True, json=body).results
 

@@ -1,14 +1,16 @@
 """`query`: a question to a RAG, answered with passages and where they stand."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from engine.cli.exits import Exit
+from engine.cli.exits import CliError, Exit
 from engine.cli.place import HERE, Where
 
 if TYPE_CHECKING:
-    from engine.cli.answers import Hit
+    from collections.abc import Sequence
+
+    from engine.cli.answers import Hit, Neighbour
 
 
 def query(
@@ -17,6 +19,10 @@ def query(
     /,
     *,
     top_k: int = 5,
+    mode: Literal["hybrid", "dense", "lexical"] | None = None,
+    min_score: float | None = None,
+    filter: str = "",
+    with_neighbours: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
     where: Where = HERE,
 ) -> int:
@@ -30,22 +36,60 @@ def query(
         The question, in any words.
     top_k
         How many passages at most.
+    mode
+        Rank by what the words mean (dense), by the words themselves (lexical), or by both.
+    min_score
+        Leave out passages that score less, from 0 to 1.
+    filter
+        Only of sources whose attributes match, as JSON: {"eq": {"key": "language", "value": "en"}}.
+    with_neighbours
+        Show the passages before and after each one as well.
     json
         Print the hits as JSON.
     """
     from engine.cli.client import connected
-    from engine.cli.terminal import say, say_json
+    from engine.cli.terminal import say_json
 
+    more = {
+        "min_score": min_score,
+        "filter": read_filter(filter) if filter else None,
+        "with_neighbours": with_neighbours or None,
+    }
+    given = {name: value for name, value in more.items() if value is not None}
     with connected(where) as client:
-        hits = client.query(client.rag(rag).id, question, top_k=top_k)
+        hits = client.query(client.rag(rag).id, question, top_k=top_k, mode=mode or "", more=given)
     if json:
         say_json({"results": hits})
-        return Exit.DONE
+    else:
+        _show(hits)
+    return Exit.DONE
+
+
+def read_filter(text: str) -> object:
+    """What the option says; whether it is a filter, the engine tells. Raises CliError."""
+    import msgspec
+
+    try:
+        found: object = msgspec.json.decode(text.encode("utf-8", "surrogateescape"))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = f"--filter is not JSON: {str(error).replace('`', '')}."
+        raise CliError(wrong, exit_code=Exit.USAGE) from error
+    return found
+
+
+def _show(hits: "Sequence[Hit]") -> None:
+    from engine.cli.terminal import say
+
+    if not hits:
+        say("Nothing was found.")
     for number, hit in enumerate(hits, start=1):
         say(f"{number}. {citation(hit)}")
+        if hit.before:
+            say(beside(hit.before))
         say(passage(hit))
+        if hit.after:
+            say(beside(hit.after))
         say()
-    return Exit.DONE
 
 
 def citation(hit: "Hit") -> str:
@@ -66,3 +110,10 @@ def passage(hit: "Hit") -> str:
     from engine.cli.terminal import wrapped
 
     return wrapped(hit.text, indent="   ")
+
+
+def beside(neighbour: "Neighbour") -> str:
+    """The passage before or after a hit, set apart from it by a bar."""
+    from engine.cli.terminal import wrapped
+
+    return wrapped(neighbour.text, indent="   | ")

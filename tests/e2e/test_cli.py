@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -166,6 +167,29 @@ def test_a_query_shows_where_the_passage_stands(engine: Place, folder: Path, rag
     assert head.endswith(f"characters {hit['start']}-{hit['end']}")
     assert "Roses" in text
     assert hit["text"].endswith("Cut the roses back in the last week of February.")
+
+
+def test_a_query_takes_what_the_api_takes(engine: Place, folder: Path, rag: str) -> None:
+    (folder / "rows.md").write_text("\n\n".join(f"# {n}\n\n{n} roses. " * 40 for n in "abc"))
+    engine.command("ingest", folder, "--rag", rag)
+
+    def ask(*options: str) -> list[dict[str, Any]]:
+        ended = engine.command("query", rag, "When are roses cut?", "--json", *options)
+        assert ended.code == 0, ended.err
+        return list(ended.json["results"])
+
+    sides = {mode: ask("--mode", mode)[0]["scores"] for mode in ("hybrid", "dense", "lexical")}
+    assert {mode: set(scores) for mode, scores in sides.items()} == {
+        "hybrid": {"dense", "lexical"}, "dense": {"dense"}, "lexical": {"lexical"},
+    }  # fmt: skip
+    least = ask()[1]["score"]
+    assert 0 < len(ask("--min-score", str(least + 1e-6))) < len(ask("--min-score", str(least)))
+    assert ask("--filter", '{"eq": {"key": "year", "value": 2026}}') == []
+    shown = engine.command("query", rag, "b roses", "--with-neighbours", "--mode", "lexical")
+    assert "\n   | " in shown.out
+    assert "| " not in engine.command("query", rag, "b roses").out
+    nothing = engine.command("query", rag, "roses", "--min-score", "1")
+    assert (nothing.code, nothing.out) == (0, "Nothing was found.\n")
 
 
 def golden(folder: Path, **places: dict[str, object]) -> Path:
@@ -337,6 +361,8 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
         (["up", "--workers", "0"], 2, "RAG_ENGINE_WORKERS: must be at least 1"),
         (["ingest", "nowhere", "--rag", "x"], 2, "nowhere is neither a file, a folder nor a URL"),
         (["models", "pull", "no-such-model"], 2, "no-such-model"),
+        (["query", "x", "y", "--mode", "sparse"], 2, "sparse"),
+        (["query", "x", "y", "--filter", "{"], 2, "--filter is not JSON"),
         (["bogus"], 2, "bogus"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from bench.corpora import corpus_of
 from bench.exam import Exam, exam_of
-from bench.quality import DEFAULT, HYBRID, Sat, below, floors, sat
+from bench.quality import DEFAULT, HYBRID, Sat, behind, below, floors, sat
 from engine.embedding import open_embedder
 from engine.embedding.specs import MINILM
 from engine.embedding.tokens import open_tokenizer
@@ -48,6 +48,13 @@ def test_both_sides_together_find_more_than_each_alone(taken: Sat) -> None:
     hybrid, dense, lexical = (taken.overall(way).ndcg_10 for way in (HYBRID, "dense", "lexical"))
     assert hybrid >= max(dense, lexical)
     assert hybrid >= dense + 0.05
+
+
+def test_of_no_kind_of_question_one_side_finds_more_than_both(taken: Sat) -> None:
+    assert behind("sample", one=taken) == []
+    worse = {**taken.worth, HYBRID: taken.worth["dense"]}
+    missed = behind("sample", one=taken._replace(worth=worse))
+    assert any(words.startswith("sample excerpt hybrid 0.") for words in missed)
 
 
 def test_the_answer_of_every_question_is_where_it_says(exam: Exam) -> None:

@@ -34,7 +34,7 @@ RAG: dict[str, Any] = {
     "sources": [SOURCE],
     "embedding_model": "sentence-transformers/all-MiniLM-L6-v2",
     "chunk_tokens": 250,
-    "chunk_overlap_tokens": 30,
+    "chunk_overlap_tokens": 60,
     "source_counts": {"pending": 0, "processing": 0, "ready": 1, "error": 0, "total": 1},
     **_TIMES,
 }

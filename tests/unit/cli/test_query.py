@@ -1,7 +1,10 @@
 """Citations as people read them."""
 
-from engine.cli.answers import Hit, HitSource
-from engine.cli.query import citation, passage
+import pytest
+
+from engine.cli.answers import Hit, HitSource, Neighbour
+from engine.cli.exits import CliError, Exit
+from engine.cli.query import beside, citation, passage, read_filter
 
 
 def hit(**fields: object) -> Hit:
@@ -39,3 +42,23 @@ def test_a_passage_keeps_every_word_and_its_lines() -> None:
     assert lines[0] == "   Head"
     assert all(line.startswith("   ") and len(line) <= 100 for line in lines)
     assert sum(line.count("word") for line in lines) == 60
+
+
+def test_a_neighbour_is_set_apart_line_by_line() -> None:
+    lines = beside(Neighbour(text=f"Head\n\n{'word ' * 60}", start=0, end=9)).splitlines()
+    assert lines[0] == "   | Head"
+    assert all(line.startswith("   | ") and len(line) <= 100 for line in lines)
+    assert sum(line.count("word") for line in lines) == 60
+
+
+def test_a_filter_is_read_as_json_and_nothing_else() -> None:
+    assert read_filter('{"eq": {"key": "year", "value": 2026}}') == {
+        "eq": {"key": "year", "value": 2026}
+    }
+
+
+@pytest.mark.parametrize("text", ["{", "year=2026", "\udcff", "{}{}", " "])
+def test_what_is_no_json_is_no_filter(text: str) -> None:
+    with pytest.raises(CliError, match=r"^--filter is not JSON: [^\n`]+\.$") as raised:
+        read_filter(text)
+    assert raised.value.exit_code is Exit.USAGE
