@@ -5,6 +5,7 @@ The same requests in every run; NONSENSE=all draws many more, NONSENSE_SEED=n ot
 """
 
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -114,9 +115,14 @@ def test_what_was_made_can_be_used_until_it_is_deleted(
     followed = 0
     wrong: list[str] = []
     reached: set[str] = set()
+    listed = httpx.get(f"{served.base_url}/accesskeys", headers=keys_of(home, "native")).json()
+    own_keys = {each["id"] for each in listed["result"]}
 
     class Walk(schema_of(served, door).as_state_machine()):
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            # The tool takes ids from any answer: without its key a walk would reach nothing more.
+            if (case.path_parameters or {}).get("id") in own_keys:
+                case.path_parameters["id"] = str(UUID(int=0))
             return {"headers": keys_of(home, door)}
 
         def validate_response(self, response: Any, case: Any, *_: Any, **sent: Any) -> None:
