@@ -11,7 +11,7 @@ import logging
 import time
 
 from engine.config import Limits
-from engine.errors import Unavailable
+from engine.errors import Superseded, Unavailable
 from engine.models import ProfileId
 from engine.store import Database, Tx, ann, annentries, purge
 from engine.store.ann import AnnTable, MixedDimensions, Size
@@ -91,11 +91,14 @@ class AnnKeeper:
         if self._pausing.get(size.profile_id, 0.0) > asyncio.get_running_loop().time():
             return False
         try:
-            if table is not None and await self._mark(table):
-                return True
-            if await self._is_due(size, table=table):
-                return await self._build(owner, size=size)
-            return table is not None and await self._catch_up(table)
+            with annentries.kept():
+                if table is not None and await self._mark(table):
+                    return True
+                if await self._is_due(size, table=table):
+                    return await self._build(owner, size=size)
+                return table is not None and await self._catch_up(table)
+        except Superseded:
+            return False  # frozen for so long that another one keeps the tables
         except MixedDimensions:
             # Which model is meant shows only when its sources are refreshed; queries say so.
             log.warning("vectors of unlike dimensions", extra={"profile": str(size.profile_id)})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
 import psycopg
 import pytest
 from fix_ann import grouped
@@ -16,6 +17,7 @@ from fix_services import REPOSITORY
 from fix_store import Store
 
 from engine.errors import DatabaseUnavailable
+from engine.store import ann
 from workers.ann import AnnKeeper
 from workers.failpoint import Failpoint
 
@@ -146,3 +148,16 @@ async def test_a_retired_profile_gets_no_graph_and_loses_its_own_at_once(large: 
     await large.store.execute("UPDATE profiles SET retired_at = now()")
     await large.keep()
     assert large.filler.ann_tables() == []
+
+
+async def test_a_table_that_another_keeper_has_dropped_is_left_alone(large: Large):
+    large.source(grouped(200))
+    await large.keep()
+    keeper = AnnKeeper(database=large.store.worker, limits=LIMITS, failpoint=Failpoint(""))
+    async with large.store.worker.transaction() as tx:
+        (table,) = await ann.tables(tx)
+        (size,) = await ann.sizes(tx, chunks_min=1)
+    gone = msgspec.structs.replace(table, number=999_999)
+    async with large.store.worker.owned() as owner:
+        assert not await keeper._keep(owner, size=size, table=gone)
+        assert not await keeper.once(owner)
