@@ -79,9 +79,9 @@ async def test_the_best_by_words_of_what_matches_are_those_of_a_list(
     monkeypatch.setattr(retrieval, "SPARE", 2)
     customer_id, rag_id = await numbered(store)
     sent: list[bool] = []
-    whole = postings.ranked
+    whole = postings.gathered
 
-    async def ranked(*args, **kwargs):
+    async def gathered(*args, **kwargs):
         sent.append(kwargs["source_ids"] is not None)
         return await whole(*args, **kwargs)
 
@@ -95,7 +95,7 @@ async def test_the_best_by_words_of_what_matches_are_those_of_a_list(
             store, customer_id, rag_id, "kettle", limit=limit, source_ids=source_ids
         )
         with monkeypatch.context() as patch:
-            patch.setattr(postings, "ranked", ranked)
+            patch.setattr(postings, "gathered", gathered)
             got = await found(
                 store, customer_id, rag_id, wanted=below(share), source_ids=source_ids, limit=limit
             )
