@@ -91,7 +91,7 @@ class AnnKeeper:
         if self._pausing.get(size.profile_id, 0.0) > asyncio.get_running_loop().time():
             return False
         try:
-            with annentries.kept():
+            with ann.existing_table():
                 if table is not None and await self._mark(table):
                     return True
                 if await self._is_due(size, table=table):

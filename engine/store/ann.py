@@ -10,11 +10,13 @@ Tables are made and dropped as the owner, who alone may; rows are moved as rag_w
 policies of all other tables.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
 
+from engine.errors import Superseded
 from engine.models import CustomerId, Noun, ProfileId
 from engine.store.database import Tx
 
@@ -27,6 +29,15 @@ BUILD_CANDIDATES = 100
 
 class MixedDimensions(Exception):
     """Another model took the name of this profile's: its vectors do not fit into one graph."""
+
+
+@contextmanager
+def existing_table() -> Iterator[None]:
+    """Around what is asked of an ANN table. Raises Superseded when it was dropped meanwhile."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as error:
+        raise Superseded from error
 
 
 class AnnTable(Noun, frozen=True, kw_only=True):

@@ -3,13 +3,9 @@
 All of it as rag_worker, beside whoever asks and ingests. How a table is made stands in `ann`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import psycopg
 from psycopg import sql
 
-from engine.errors import Superseded
 from engine.models import IndexId, Noun
 from engine.store.ann import AnnTable, MixedDimensions
 from engine.store.database import Tx
@@ -21,15 +17,6 @@ class Waiting(Noun, frozen=True, kw_only=True):
     index_id: IndexId
     generation: int
     chunk_count: int
-
-
-@contextmanager
-def kept() -> Iterator[None]:
-    """Around what is asked of a table. Raises Superseded when another keeper has dropped it."""
-    try:
-        yield
-    except psycopg.errors.UndefinedTable as error:
-        raise Superseded from error
 
 
 async def waiting(tx: Tx, *, table: AnnTable, limit: int) -> list[Waiting]:

@@ -8,14 +8,12 @@ L2-normalised, so the inner product is the cosine.
 from collections.abc import Sequence
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
-from engine.errors import Superseded
 from engine.models import CustomerId, IndexId, Noun, ProfileId, RagId, SourceId
-from engine.store.ann import table_name
+from engine.store.ann import existing_table, table_name
 from engine.store.database import Tx
 from engine.store.vectors import comparable
 from engine.store.vectortypes import know_vectors
@@ -159,11 +157,8 @@ async def approximate(
     )
     # Unprepared: a plan for any parameters would walk the whole list of sources for each entry.
     statement = approximate_statement(ann_number)
-    try:
-        with comparable(vector):
-            rows = await (await tx.connection.execute(statement, asked, prepare=False)).fetchall()
-    except psycopg.errors.UndefinedTable as error:
-        raise Superseded from error
+    with existing_table(), comparable(vector):
+        rows = await (await tx.connection.execute(statement, asked, prepare=False)).fetchall()
     return [Near(**row) for row in rows]
 
 
