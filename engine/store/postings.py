@@ -163,7 +163,7 @@ async def _recall(
     if missing:
         await _fetch(tx, customer_id=customer_id, segments=segments, missing=missing)
         for segment_id, key in missing:
-            cache.put(segment_id, [(key, segments[segment_id].where(key))])
+            cache.put(segment_id, key, segments[segment_id].where(key))
 
 
 async def _fetch(

@@ -6,7 +6,6 @@ words are asked for most, and are the most to read: without this they are most o
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from engine.inverted import Numbers
 
@@ -34,12 +33,13 @@ class TermCache:
             self._entries.move_to_end((segment_id, key))
         return found
 
-    def put(self, segment_id: int, found: Iterable[tuple[int, Where]]) -> None:
-        """Copies, so that a page of which one term is wanted does not stay as a whole."""
-        for key, (passages, weights) in found:
-            if (segment_id, key) not in self._entries:
-                self._entries[segment_id, key] = (passages.copy(), weights.copy())
-                self._bytes += _size(passages)
+    def put(self, segment_id: int, key: int, where: Where) -> None:
+        """Copied, so that a page of which one term is wanted does not stay as a whole."""
+        if (segment_id, key) in self._entries:
+            return
+        passages, weights = where
+        self._entries[segment_id, key] = (passages.copy(), weights.copy())
+        self._bytes += _size(passages)
         while self._bytes > self._bytes_max:
             _, (passages, _) = self._entries.popitem(last=False)
             self._bytes -= _size(passages)
