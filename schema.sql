@@ -265,10 +265,9 @@ CREATE INDEX IF NOT EXISTS sources_leased ON sources (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
 -- store.tallies.by_state, store.tallies.live_total
 CREATE INDEX IF NOT EXISTS sources_by_state ON sources (rag_id, state, updated_at)
-    INCLUDE (customer_id) WHERE deleted_at IS NULL;
--- store.sources.page. With the customer, so that it is better than sources_by_customer even before
--- there are statistics.
-CREATE INDEX IF NOT EXISTS sources_by_rag ON sources (rag_id, customer_id, created_at, position);
+    WHERE deleted_at IS NULL;
+-- store.sources.page
+CREATE INDEX IF NOT EXISTS sources_by_rag ON sources (rag_id, created_at, position);
 CREATE UNIQUE INDEX IF NOT EXISTS sources_file_once ON sources (rag_id, file_id)
     WHERE deleted_at IS NULL AND file_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS sources_url_once ON sources (rag_id, url_key)

@@ -2,11 +2,6 @@
 ALTER TABLE sources ADD COLUMN attributes jsonb NOT NULL DEFAULT '{}'
     CONSTRAINT sources_attributes CHECK (jsonb_typeof(attributes) = 'object');
 -- Every statement names a customer: an index that begins with one fits too many of them.
-DROP INDEX sources_by_rag;
-CREATE INDEX sources_by_rag ON sources (rag_id, customer_id, created_at, position);
-DROP INDEX sources_by_state;
-CREATE INDEX sources_by_state ON sources (rag_id, state, updated_at)
-    INCLUDE (customer_id) WHERE deleted_at IS NULL;
 DROP INDEX documents_by_blob;
 CREATE INDEX documents_by_blob ON documents (original_sha256, customer_id);
 DROP INDEX chunks_by_embedding_key;
