@@ -34,7 +34,7 @@ VARIANTS = tuple(
 )  # fmt: skip
 DEFAULT = Variant(Settings().chunk_tokens, Settings().chunk_overlap_tokens)
 MEASURES = ("recall@5", "recall@10", "nDCG@10", "in 1,000 tokens", "in 2,000 tokens")
-BEHIND = 0.03  # of a kind whose questions one side is far ahead in: on the whole, never
+BEHIND = 0.03  # of a kind: in one, words are far ahead of vectors by the rules that make it
 BELOW_FLOOR = 0.01  # how far another machine's arithmetic may move a figure
 
 

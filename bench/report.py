@@ -44,7 +44,6 @@ class Table(NamedTuple):
 class Shown(NamedTuple):
     """What one bench has shown."""
 
-    bench: str
     tables: Sequence[Table]
     figures: Mapping[str, object]
 
@@ -54,7 +53,7 @@ SHOWN: list[Shown] = []
 
 def show(*tables: Table, bench: str, **figures: object) -> None:
     """Print the tables, and the figures as the last line; `write` keeps both."""
-    SHOWN.append(Shown(bench, tables, figures))
+    SHOWN.append(Shown(tables, figures))
     for table in tables:
         print(f"\n{table.title}\n{table.text()}", flush=True)
     print(json.dumps({"bench": bench, **figures}), flush=True)
