@@ -9,7 +9,7 @@ from typing import Any, Literal, LiteralString, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 Role = Literal["rag_api", "rag_worker", "rag_operator"]
 Params = Mapping[str, Any]
+NO_SETTINGS: Mapping[str, str] = {}
 T = TypeVar("T")
 
 # A path that went silent must end somewhere: here after 25 s, at the server as well, so that a host
@@ -149,7 +150,12 @@ class Database:
             timeout=timeout_s,
             open=False,
             connection_class=Connection,
-            kwargs={"row_factory": dict_row, "application_name": role, **BOUNDS},
+            kwargs={
+                "autocommit": True,  # a transaction begins with a message of its own, see _begin
+                "row_factory": dict_row,
+                "application_name": role,
+                **BOUNDS,
+            },
             configure=self._configure,
             check=_check,
             reconnect_timeout=5.0,
@@ -165,7 +171,6 @@ class Database:
 
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         await take_role(connection, self.role)
-        await connection.commit()
 
     @asynccontextmanager
     async def transaction(
@@ -174,28 +179,23 @@ class Database:
         customer_id: CustomerId | None = None,
         token_hash: bytes | None = None,
         snapshot: bool = False,
+        settings: Mapping[str, str] = NO_SETTINGS,
     ) -> AsyncIterator[Tx]:
         """One transaction: committed at the end, rolled back on any error.
 
         `customer_id` is what row-level security lets rag_api see; `token_hash` opens the one
         access key that a caller presented. `snapshot`: all statements see what the first one
-        saw, so only for reading. Raises DatabaseUnavailable when the server is away.
+        saw, so only for reading. `settings` of the session hold for this transaction, and are the
+        engine's own, no caller's. Raises DatabaseUnavailable when the server is away.
         """
+        named = {**_identity(customer_id, token_hash=token_hash), **settings}
         with translated():
             async with self._lent() as connection:
-                level = IsolationLevel.REPEATABLE_READ if snapshot else None
-                await connection.set_isolation_level(level)
-                async with connection.transaction():
-                    if customer_id or token_hash:
-                        await connection.execute(
-                            "SELECT set_config('rag_engine.customer_id', %s, true),"
-                            " set_config('rag_engine.token_hash', %s, true)",
-                            (str(customer_id or ""), token_hash.hex() if token_hash else ""),
-                        )
-                    yield Tx(connection)
-                    if connection.closed:
-                        # The driver would leave out the COMMIT without a word.
-                        raise psycopg.OperationalError("the connection closed before its commit")
+                await connection.execute(_begin(named, snapshot=snapshot), prepare=False)
+                yield Tx(connection)
+                if connection.closed:
+                    # The driver would leave out the COMMIT without a word.
+                    raise psycopg.OperationalError("the connection closed before its commit")
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
@@ -213,7 +213,7 @@ class Database:
         finally:
             self._waiting -= 1
         try:
-            async with connection:
+            async with connection:  # commits what it finds begun, or rolls it back
                 yield connection
         finally:
             connection.used_at = time.monotonic()
@@ -244,6 +244,24 @@ class Database:
                     "SELECT set_config('client_connection_check_interval', '2s', false)"
                 )
                 yield Tx(connection)
+
+
+def _identity(customer_id: CustomerId | None, *, token_hash: bytes | None) -> dict[str, str]:
+    """What the policies of row-level security ask for; nothing for who needs none."""
+    if customer_id is None and token_hash is None:
+        return {}
+    return {
+        "rag_engine.customer_id": customer_id.hex if customer_id else "",
+        "rag_engine.token_hash": token_hash.hex() if token_hash else "",
+    }
+
+
+def _begin(settings: Mapping[str, str], *, snapshot: bool) -> bytes:
+    """All that a transaction begins with as one message, which is one round trip and not two. Such
+    a message takes no parameters: but hexadecimal digits and our own constants hold no quotes."""
+    level = " ISOLATION LEVEL REPEATABLE READ" if snapshot else ""
+    named = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return f"BEGIN{level}{'; SELECT ' if named else ''}{named}".encode()
 
 
 async def _check(connection: Connection) -> None:
