@@ -1,8 +1,8 @@
 """What the engine itself would answer from a corpus, without a database: its own code in memory.
 
-The analyser, the postings with their weights, BM25, the fusion and the folding are the engine's, in
-the order in which engine.search runs them; only the rows between them are lists here. Other ways to
-rank, for comparison: bench/fusion.py.
+The analyser, the postings with their weights, BM25, the share of each side and the folding are the
+engine's, in the order in which engine.search runs them; what the database does is done here with
+lists. Other ways to rank, for comparison: bench/fusion.py.
 """
 
 from bisect import bisect_right
@@ -18,11 +18,9 @@ from engine.folding import folded
 from engine.hits import Mode
 from engine.inverted import Page, Segment, best, build, pages
 from engine.lexical import Analyser, question_terms, term_key, terms
-from engine.models import IndexId, Passage, SourceId
-from engine.retrieval import candidates_for, ranked
-from engine.store.postings import Scored
+from engine.models import Passage, SourceId
+from engine.retrieval import candidates_for, dense_share
 
-INDEX = IndexId(UUID(int=0))
 SEGMENT = 1
 
 
@@ -65,35 +63,27 @@ class Answering:
         limit = candidates_for(max(HITS))
         by_words = {} if mode is Mode.DENSE else self._by_words(question, limit=limit)
         near = [] if mode is Mode.LEXICAL else nearest(cosines, count=limit).tolist()
-        # What only the words have found has its cosine looked up.
-        looked_up = dict.fromkeys([*near, *by_words] if mode is Mode.HYBRID else near)
-        found = ranked(
-            mode,
-            dense={_key(row): float(cosines[row]) for row in looked_up},
-            lexical={_key(row): scored for row, scored in by_words.items()},
-        )
-        kept = folded(self._placed[each.key[2]] for each in found)
+        share = dense_share(mode, words=bool(by_words))
+        scores = {
+            row: share * min(max(float(cosines[row]), 0.0), 1.0)
+            + (1 - share) * by_words.get(row, 0.0)
+            for row in {*near, *by_words}
+        }
+        ranked = sorted(scores, key=lambda row: (-scores[row], -cosines[row], row))
+        kept = folded(self._placed[row] for row in ranked)
         return [each.row for _, each in zip(range(RANKED_MAX), kept, strict=False)]
 
-    def _by_words(self, question: str, *, limit: int) -> dict[int, Scored]:
+    def _by_words(self, question: str, *, limit: int) -> dict[int, float]:
+        """Rows and their shares of the most that the words could give."""
         keys = [term_key(term) for term in question_terms(question, analysers=self._analysers)]
         segment = Segment(id=SEGMENT, chunk_count=self._count)
         for page in self._pages_of(keys):
             segment.take(page.content, keys=np.array(keys, np.int64))
         found = best([segment], keys=keys, limit=limit)
         hits = sorted(found.hits, key=lambda hit: (-hit[2], hit[1]))[:limit]
-        return {row: _scored(row, score=score, most=found.most) for _, row, score in hits}
+        return {row: min(score / found.most, 1.0) for _, row, score in hits}
 
     def _pages_of(self, keys: Sequence[int]) -> Iterator[Page]:
         for number in {bisect_right(self._firsts, key) - 1 for key in keys}:
             if number >= 0:
                 yield self._pages[number]
-
-
-def _key(row: int) -> tuple[IndexId, int, int]:
-    return INDEX, 1, row
-
-
-def _scored(row: int, *, score: float, most: float) -> Scored:
-    share = min(score / most, 1.0)
-    return Scored(index_id=INDEX, generation=1, ordinal=row, score=score, share=share)

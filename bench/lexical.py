@@ -257,14 +257,16 @@ def _word(rank: int) -> str:
 
 
 async def _ranked(tx: Tx, place: Place, *, question: str) -> None:
-    found = await postings.ranked(
+    words = await postings.gathered(
         tx,
         customer_id=place.customer_id,
         profile_id=place.profile_id,
         question=question,
-        limit=100,
+        source_ids=None,
         cache=place.terms,
     )
+    best = words.best(limit=100)
+    found = await postings.placed(tx, customer_id=place.customer_id, best=best, limit=100)
     assert len(found) <= 100
 
 

@@ -1,4 +1,4 @@
-"""The planner: which passages of a RAG come into question, and how they are ranked.
+"""The planner: which passages of a RAG come into question, and by which statement.
 
 Our code chooses the statement, not the database's planner: that one took the graph for a small
 share of a large table and found one of ten. A profile without an ANN table is scanned; one with a
@@ -6,20 +6,19 @@ table is asked through it, and scanned after all where that would give too littl
 in the caller's transaction, which sees one moment: an answer is never half old and half new.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.filters import Predicate
-from engine.fusion import DENSE_SHARE, fused
 from engine.hits import Mode
-from engine.inverted import Best
-from engine.models import CustomerId, IndexId, Noun, RagId, SourceId
-from engine.store import Tx, attributes, near, postings
-from engine.store.near import Near, Target
-from engine.store.postings import Scored, Words
+from engine.inverted import NO_HITS, Best
+from engine.models import CustomerId, Noun, RagId, SourceId
+from engine.store import Tx, attributes, hits, near, postings
+from engine.store.hits import Answer, Asked, Found, Sides
+from engine.store.near import Target
 from engine.store.termcache import TermCache
 
 # Candidates of each side. A passage that only one side has in its first hundred can still win; one
@@ -27,6 +26,8 @@ from engine.store.termcache import TermCache
 CANDIDATES_MIN = 100
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
+# Of a hybrid score, the rest is that of the words: docs/decisions/0010-what-is-found.md
+DENSE_SHARE = 0.35
 COUNTED_SOURCES_MAX = 2_000  # of a filter: counting the chunks of more takes longer than it saves
 # Of a filter that leaves more sources than these: what is ranked by its words among all is asked
 # whether it matches, so many times as many as are wanted. Sending the list takes longer.
@@ -34,39 +35,28 @@ SENT_SOURCES_MAX = 10_000
 SPARE = 10
 SPARE_MAX = 5_000
 
-Key = tuple[IndexId, int, int]
+Vector = NDArray[np.float32]
 
 
 class Question(Noun, frozen=True, kw_only=True):
     """What is asked of a target. `source_ids` None: any; `predicate`: by which they were chosen, if
-    by one; `vector` is None in lexical mode."""
+    by one."""
 
     customer_id: CustomerId
     rag_id: RagId
     target: Target
     text: str
     mode: Mode
-    vector: NDArray[np.float32] | None
     source_ids: Sequence[SourceId] | None
     predicate: Predicate | None = None
-
-
-class Ranked(Noun, frozen=True, kw_only=True):
-    """A candidate in its place; `score` is in 0..1."""
-
-    key: Key
-    score: float
-    dense: float | None = None
-    lexical: float | None = None
+    min_score: float = 0.0
 
 
 class Candidates(Noun, frozen=True, kw_only=True):
-    """Best first. `complete`: nothing else of the RAG comes into question; `beyond`: else no
-    passage that is not among them has a higher score."""
+    """Best first. `complete`: nothing else of the RAG has the score that is asked for."""
 
-    ranked: list[Ranked]
+    found: list[Found]
     complete: bool
-    beyond: float
 
 
 def candidates_for(top_k: int) -> int:
@@ -74,101 +64,97 @@ def candidates_for(top_k: int) -> int:
 
 
 async def candidates(
-    tx: Tx, *, question: Question, limit: int, exact_chunks_max: int, terms: TermCache
+    tx: Tx,
+    *,
+    question: Question,
+    vector: Awaitable[Vector] | None,
+    limit: int,
+    count: int,
+    exact_chunks_max: int,
+    terms: TermCache,
 ) -> Candidates:
-    """The best of both sides, `limit` of each. Raises Superseded, ModelUnavailable."""
-    found = await _matching(tx, question=question, limit=limit, terms=terms)
-    words = None if found is not None else await _words(tx, question=question, terms=terms)
-    approximate = question.vector is not None and await _is_approximate(
+    """The best `count` of the best `limit` of both sides. The question's `vector` is waited for
+    while its words are ranked; None in lexical mode. Raises Superseded, ModelUnavailable."""
+    words = await _words(tx, question=question, limit=limit, terms=terms)
+    approximate = vector is not None and await _is_approximate(
         tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
     )
-    if approximate:
-        await near.prepare(tx, limit=limit)
-    # The database looks for the nearest while this process ranks by words.
-    nearest, best = await asyncio.gather(
-        _dense(tx, question=question, limit=limit, approximate=approximate),
-        _best(words, limit=limit),
+    asked = Asked(
+        customer_id=question.customer_id,
+        rag_id=question.rag_id,
+        profile_id=question.target.profile_id,
+        vector=None if vector is None else await vector,
+        words=words,
+        source_ids=question.source_ids,
+        ann_number=question.target.ann_number if approximate else None,
+        dense_share=dense_share(question.mode, words=bool(words.hits)),
+        min_score=question.min_score,
+        limit=limit,
+        count=count,
     )
-    if best is not None:
-        found = await postings.placed(tx, customer_id=question.customer_id, best=best, limit=limit)
-    by_vector = _keyed(nearest)
-    by_words = {(each.index_id, each.generation, each.ordinal): each for each in found or ()}
-    complete = max(len(by_vector), len(by_words)) < limit
-    beyond = _beyond(question.mode, dense=by_vector, lexical=by_words, limit=limit)
-    if question.mode is Mode.HYBRID and question.vector is not None:
-        missing = [key for key in by_words if key not in by_vector]
-        by_vector |= _keyed(
-            await near.scored(
-                tx, customer_id=question.customer_id, vector=question.vector, keys=missing
-            )
-        )
-    return Candidates(
-        ranked=ranked(question.mode, dense=by_vector, lexical=by_words),
-        complete=complete,
-        beyond=beyond,
-    )
+    answer = await _found(tx, asked)
+    return Candidates(found=answer.found, complete=_is_complete(answer.sides, asked))
 
 
-def ranked(
-    mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, Scored]
-) -> list[Ranked]:
-    """Best first. A score does not depend on the other candidates: the cosine cut to 0..1, the
-    share of what the words could give, or both."""
-    shares = {key: each.share for key, each in lexical.items()}
+def dense_share(mode: Mode, *, words: bool) -> float:
+    """What the cosine has of a score: a sum of two that both lie in 0..1 whatever else was found,
+    the cosine and the share of the most that the question's words could give. So the score of a
+    passage does not depend on the other candidates, and says the same from question to question;
+    ranks would forget by how much one beats another.
+
+    Who has none of the words has 0 of theirs. Where nobody has any, the cosine stands alone.
+    """
     match mode:
         case Mode.DENSE:
-            pairs = [(key, min(max(score, 0.0), 1.0)) for key, score in dense.items()]
+            return 1.0
         case Mode.LEXICAL:
-            pairs = list(shares.items())
+            return 0.0
         case Mode.HYBRID:
-            pairs = fused(dense, shares)
-    return [
-        Ranked(
-            key=key,
-            score=score,
-            dense=dense.get(key),
-            lexical=lexical[key].score if key in lexical else None,
-        )
-        for key, score in pairs
-    ]
+            return DENSE_SHARE if words else 1.0
 
 
-def _beyond(
-    mode: Mode, *, dense: Mapping[Key, float], lexical: Mapping[Key, Scored], limit: int
-) -> float:
-    """The most that a passage on neither side can score. What both sides put just behind their last
-    one is better than much of what one of them has."""
-    far = min(dense.values()) if len(dense) >= limit else 0.0
-    rare = min(each.share for each in lexical.values()) if len(lexical) >= limit else 0.0
-    match mode:
-        case Mode.DENSE:
-            return max(far, 0.0)
-        case Mode.LEXICAL:
-            return rare
-        case Mode.HYBRID:
-            share = DENSE_SHARE if lexical else 1.0
-            return share * max(far, 0.0) + (1 - share) * rare
+async def _found(tx: Tx, asked: Asked) -> Answer:
+    """Whatever the ANN table leaves out is scanned for."""
+    answer = await hits.find(tx, asked)
+    if asked.ann_number is None or answer.sides.near_count >= asked.limit:
+        return answer
+    return await hits.find(tx, msgspec.structs.replace(asked, ann_number=None))
 
 
-async def _matching(
-    tx: Tx, *, question: Question, limit: int, terms: TermCache
-) -> list[Scored] | None:
+def _is_complete(sides: Sides, asked: Asked) -> bool:
+    """Whether there is nothing beside the candidates of both sides, or nothing that could have the
+    score that is asked for: a passage on neither side scores less than the last ones of both."""
+    if max(sides.near_count, sides.word_count) < asked.limit:
+        return True
+    far = rare = 0.0
+    if sides.near_count >= asked.limit and sides.least_dense is not None:
+        far = max(sides.least_dense, 0.0)
+    if sides.word_count >= asked.limit and sides.least_lexical is not None:
+        rare = min(sides.least_lexical / asked.words.most, 1.0)
+    return asked.dense_share * far + (1 - asked.dense_share) * rare < asked.min_score
+
+
+async def _words(tx: Tx, *, question: Question, limit: int, terms: TermCache) -> Best:
+    """The best by the words of the question, which no side of the mode may need."""
+    if question.mode is Mode.DENSE:
+        return NO_HITS
+    matching = await _matching(tx, question=question, limit=limit, terms=terms)
+    if matching is not None:
+        return matching
+    words = await _gathered(tx, question=question, source_ids=question.source_ids, terms=terms)
+    return words.best(limit=limit)
+
+
+async def _matching(tx: Tx, *, question: Question, limit: int, terms: TermCache) -> Best | None:
     """The best of what matches, out of the best of all; None where these do not suffice, or where
     it is not worth it. How rare a word is counts over all in any case: the hits are the same."""
     predicate, source_ids = question.predicate, question.source_ids
-    if question.mode is Mode.DENSE or predicate is None or source_ids is None:
-        return None
-    if len(source_ids) <= SENT_SOURCES_MAX:
+    if predicate is None or source_ids is None or len(source_ids) <= SENT_SOURCES_MAX:
         return None
     asked = max(limit, min(limit * SPARE, SPARE_MAX))
-    ranked = await postings.ranked(
-        tx,
-        customer_id=question.customer_id,
-        profile_id=question.target.profile_id,
-        question=question.text,
-        limit=asked,
-        cache=terms,
-    )
+    words = await _gathered(tx, question=question, source_ids=None, terms=terms)
+    best = words.best(limit=asked)
+    ranked = await postings.placed(tx, customer_id=question.customer_id, best=best, limit=asked)
     holding = await attributes.holding(
         tx,
         customer_id=question.customer_id,
@@ -176,59 +162,27 @@ async def _matching(
         predicate=predicate,
     )
     kept = [each for each in ranked if each.index_id in holding][:limit]
-    return kept if len(kept) == limit or len(ranked) < asked else None
-
-
-async def _words(tx: Tx, *, question: Question, terms: TermCache) -> Words | None:
-    if question.mode is Mode.DENSE:
+    if len(kept) < limit and len(ranked) == asked:
         return None
+    return Best(hits=[(each.segment_id, each.number, each.score) for each in kept], most=best.most)
+
+
+async def _gathered(
+    tx: Tx, *, question: Question, source_ids: Sequence[SourceId] | None, terms: TermCache
+) -> postings.Words:
     return await postings.gathered(
         tx,
         customer_id=question.customer_id,
         profile_id=question.target.profile_id,
         question=question.text,
-        source_ids=question.source_ids,
+        source_ids=source_ids,
         cache=terms,
     )
-
-
-async def _best(words: Words | None, *, limit: int) -> Best | None:
-    return words.best(limit=limit) if words else None
 
 
 async def _is_approximate(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> bool:
     return question.target.ann_number is not None and not await _worth_scanning(
         tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
-    )
-
-
-async def _dense(tx: Tx, *, question: Question, limit: int, approximate: bool) -> list[Near]:
-    """The nearest `limit`, or all there are: whatever the ANN table leaves out is scanned for."""
-    number = question.target.ann_number
-    if question.vector is None:
-        return []
-    if approximate and number is not None:
-        found = await near.approximate(
-            tx,
-            customer_id=question.customer_id,
-            rag_id=question.rag_id,
-            profile_id=question.target.profile_id,
-            ann_number=number,
-            vector=question.vector,
-            limit=limit,
-            source_ids=question.source_ids,
-        )
-        if len(found) >= limit:
-            return found
-        await near.unprepare(tx)
-    return await near.exact(
-        tx,
-        customer_id=question.customer_id,
-        rag_id=question.rag_id,
-        profile_id=question.target.profile_id,
-        vector=question.vector,
-        limit=limit,
-        source_ids=question.source_ids,
     )
 
 
@@ -246,7 +200,3 @@ async def _worth_scanning(tx: Tx, *, question: Question, limit: int, exact_chunk
         source_ids=source_ids,
     )
     return chunk_count <= exact_chunks_max
-
-
-def _keyed(found: Sequence[Near]) -> dict[Key, float]:
-    return {(each.index_id, each.generation, each.ordinal): each.dense for each in found}

@@ -1,12 +1,14 @@
 """From a question to what answers it: passages of a RAG, or documents of a whole library."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.citations import Beside, chosen_of, hit_of, neighbours_of
+from engine.citations import Beside, different, hit_of, neighbours_of, repeated
 from engine.config import Limits
 from engine.embedding import Models
 from engine.entries import EntryHit, EntryKind
@@ -23,9 +25,11 @@ from engine.errors import (
 from engine.filters import Filter, predicate, read_filter
 from engine.hits import Hit, Mode
 from engine.models import CustomerId, Noun, RagId, SourceId
-from engine.retrieval import Question, candidates, candidates_for
+from engine.retrieval import Question, candidates_for
+from engine.retrieval import candidates as candidates_of
 from engine.sources import filter_rules, selected
 from engine.store import Database, Tx, entries, near, rags, sources, vectors
+from engine.store.hits import Found
 from engine.store.near import Target
 from engine.store.termcache import TermCache
 from engine.store.vectors import SourceHit
@@ -35,8 +39,10 @@ from engine.text import clean_text
 RANK_MAX = 1_000
 
 
-# Hits of one source that say the same are folded into one. Where that leaves too few, so many times
-# more candidates are looked at, and again; where these do not suffice, repetitions fill the list.
+# Hits of one source that say the same are folded into one, so a few more are read than are wanted,
+# and where that leaves too few, all candidates. Where these do not suffice, so many times more are
+# looked at, and again; in the end repetitions fill the list.
+SPARE_MIN = 3
 WIDER = 5
 CANDIDATES_MAX = 2_500
 TRIES = 3  # when the model changed, or the ANN table was rebuilt, while a question was under way
@@ -59,9 +65,14 @@ class _Wanted(Noun, frozen=True, kw_only=True):
     with_neighbours: bool
 
 
-class _Embedded(Noun, frozen=True, kw_only=True):
+Awaited = asyncio.Future[NDArray[np.float32]]
+
+
+class _Embedding(NamedTuple):
+    """A question on its way through a model."""
+
     model: str
-    vector: NDArray[np.float32]
+    vector: Awaited
 
 
 class Search:
@@ -112,44 +123,55 @@ class Search:
             with_neighbours=with_neighbours,
         )
         for _ in range(TRIES):
-            embedded = await self._embedded(wanted)
+            embedding = await self._embedding(wanted)
             try:
-                return await self._answered(wanted, embedded=embedded)
+                return await self._answered(wanted, embedding=embedding)
             except Superseded:
                 self._models_of.pop((customer_id, rag_id), None)
+            finally:
+                if embedding is not None:
+                    embedding.vector.cancel()
         raise DatabaseUnavailable("The data changed at the same moment.")
 
-    async def _embedded(self, wanted: _Wanted) -> _Embedded | None:
+    async def _embedding(self, wanted: _Wanted) -> _Embedding | None:
         """The question as the RAG's model sees it; None where no vector is needed.
 
         Which model that is, is remembered from the last question, and seen to be wrong later: so a
-        question takes one transaction, and none is open while a model works.
+        question takes one transaction. A model of this process takes milliseconds, in which the
+        words are ranked; while one behind a server works, no transaction is open.
         """
         if wanted.mode is Mode.LEXICAL:
             return None
         key = (wanted.customer_id, wanted.rag_id)
         remembered = key in self._models_of
-        if not remembered:
-            async with self._database.transaction(customer_id=wanted.customer_id) as tx:
-                target = await _target(tx, wanted=wanted)
-            while len(self._models_of) >= REMEMBERED_MAX:
-                self._models_of.pop(next(iter(self._models_of)))
-            self._models_of[key] = target.embedding_model
-        model = self._models_of[key]
+        model = self._models_of.get(key) or await self._model_of(wanted)
         try:
             embedder = await self._models.open(model)
-            return _Embedded(model=model, vector=await embedder.embed_query(wanted.text))
+            vector = asyncio.ensure_future(embedder.embed_query(wanted.text))
+            if embedder.is_remote:
+                await vector
         except ModelUnavailable:
             self._models_of.pop(key, None)
             if remembered:  # the RAG may have another one by now
-                return await self._embedded(wanted)
+                return await self._embedding(wanted)
             raise
+        return _Embedding(model=model, vector=vector)
 
-    async def _answered(self, wanted: _Wanted, *, embedded: _Embedded | None) -> tuple[Hit, ...]:
-        """Raises Superseded when the model is another one by now, or the ANN table was dropped."""
-        async with self._database.transaction(customer_id=wanted.customer_id, snapshot=True) as tx:
+    async def _model_of(self, wanted: _Wanted) -> str:
+        async with self._database.transaction(customer_id=wanted.customer_id) as tx:
             target = await _target(tx, wanted=wanted)
-            if embedded is not None and embedded.model != target.embedding_model:
+        while len(self._models_of) >= REMEMBERED_MAX:
+            self._models_of.pop(next(iter(self._models_of)))
+        self._models_of[wanted.customer_id, wanted.rag_id] = target.embedding_model
+        return target.embedding_model
+
+    async def _answered(self, wanted: _Wanted, *, embedding: _Embedding | None) -> tuple[Hit, ...]:
+        """Raises Superseded when the model is another one by now, or the ANN table was dropped."""
+        async with self._database.transaction(
+            customer_id=wanted.customer_id, snapshot=True, settings=near.SETTINGS
+        ) as tx:
+            target = await _target(tx, wanted=wanted)
+            if embedding is not None and embedding.model != target.embedding_model:
                 raise Superseded
             source_ids: Sequence[SourceId] | None = wanted.source_ids or None
             if wanted.filter is not None:
@@ -168,39 +190,48 @@ class Search:
                 target=target,
                 text=wanted.text,
                 mode=wanted.mode,
-                vector=None if embedded is None else embedded.vector,
                 source_ids=source_ids,
                 predicate=None if wanted.filter is None else predicate(wanted.filter),
+                min_score=wanted.min_score,
             )
-            return await self._hits(tx, wanted=wanted, question=question)
+            vector = None if embedding is None else embedding.vector
+            return await self._hits(tx, wanted=wanted, question=question, vector=vector)
 
-    async def _hits(self, tx: Tx, *, wanted: _Wanted, question: Question) -> tuple[Hit, ...]:
-        """As many as wanted: where too many of the candidates say the same, more are looked at."""
-        limit = candidates_for(wanted.top_k)
-        while True:
-            found = await candidates(
-                tx,
-                question=question,
-                limit=limit,
-                exact_chunks_max=self._limits.exact_chunks_max,
-                terms=self._terms,
-            )
-            good = [each for each in found.ranked if each.score >= wanted.min_score]
-            complete = found.complete or found.beyond < wanted.min_score
-            chosen = await chosen_of(
-                tx,
-                customer_id=wanted.customer_id,
-                ranked=good,
-                top_k=wanted.top_k,
-                may_repeat=limit >= CANDIDATES_MAX and not complete,
-            )
-            if len(chosen) == wanted.top_k or complete or limit >= CANDIDATES_MAX:
-                break
-            limit = min(limit * WIDER, CANDIDATES_MAX)
+    async def _hits(
+        self, tx: Tx, *, wanted: _Wanted, question: Question, vector: Awaited | None
+    ) -> tuple[Hit, ...]:
+        chosen = await self._chosen(tx, top_k=wanted.top_k, question=question, vector=vector)
         beside: Beside = {}
         if wanted.with_neighbours:
             beside = await neighbours_of(tx, customer_id=wanted.customer_id, chosen=chosen)
         return tuple(hit_of(each, beside=beside) for each in chosen)
+
+    async def _chosen(
+        self, tx: Tx, *, top_k: int, question: Question, vector: Awaited | None
+    ) -> list[Found]:
+        """As many as wanted: where too many of the candidates say the same, more are looked at."""
+        limit = candidates_for(top_k)
+        count = top_k + max(SPARE_MIN, top_k // 4)
+        while True:
+            candidates = await candidates_of(
+                tx,
+                question=question,
+                vector=vector,
+                limit=limit,
+                count=count,
+                exact_chunks_max=self._limits.exact_chunks_max,
+                terms=self._terms,
+            )
+            chosen = different(candidates.found, top_k=top_k)
+            if len(chosen) == top_k:
+                return chosen
+            if len(candidates.found) < count:  # all of them were read
+                if candidates.complete:
+                    return chosen
+                if limit == CANDIDATES_MAX:
+                    return repeated(candidates.found, chosen=chosen, top_k=top_k)
+                limit = min(limit * WIDER, CANDIDATES_MAX)
+            count = 2 * limit + 1
 
     async def library(
         self,

@@ -1,5 +1,6 @@
 """A RAG with an ANN table, kept by the workers' own keeper, and what a scan says beside it."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
@@ -9,12 +10,15 @@ from fix_store import Store
 
 from engine.config import Limits
 from engine.hits import Mode
-from engine.models import CustomerId, ProfileId, RagId, SourceId
-from engine.retrieval import Key, Question, candidates
-from engine.store import near
+from engine.models import CustomerId, IndexId, ProfileId, RagId, SourceId
+from engine.retrieval import Question, candidates
+from engine.store import hits, near
+from engine.store.hits import Asked, Found
 from engine.store.termcache import TermCache
 from workers.ann import AnnKeeper
 from workers.failpoint import Failpoint
+
+Key = tuple[IndexId, int, int]
 
 LIMITS = Limits(exact_chunks_max=50, ann_s=0.1)
 
@@ -53,7 +57,9 @@ class Large:
         exact_chunks_max: int = 5,
     ) -> list[Key]:
         """What the planner finds, best first."""
-        async with self.store.api.transaction(customer_id=self.customer_id, snapshot=True) as tx:
+        async with self.store.api.transaction(
+            customer_id=self.customer_id, snapshot=True, settings=near.SETTINGS
+        ) as tx:
             target = await near.target(tx, customer_id=self.customer_id, rag_id=self.rag_id)
             assert target
             question = Question(
@@ -62,17 +68,18 @@ class Large:
                 target=target,
                 text="?",
                 mode=Mode.DENSE,
-                vector=vector,
                 source_ids=source_ids,
             )
             found = await candidates(
                 tx,
                 question=question,
+                vector=known(vector),
                 limit=limit,
+                count=limit,
                 exact_chunks_max=exact_chunks_max,
                 terms=TermCache(),
             )
-        return [each.key for each in found.ranked]
+        return [key_of(each) for each in found.found]
 
     async def scan(
         self,
@@ -83,16 +90,30 @@ class Large:
     ) -> list[Key]:
         """What there is to be found, best first."""
         async with self.store.api.transaction(customer_id=self.customer_id) as tx:
-            found = await near.exact(
+            answer = await hits.find(
                 tx,
-                customer_id=self.customer_id,
-                rag_id=self.rag_id,
-                profile_id=self.profile_id,
-                vector=vector,
-                limit=limit,
-                source_ids=source_ids,
+                Asked(
+                    customer_id=self.customer_id,
+                    rag_id=self.rag_id,
+                    profile_id=self.profile_id,
+                    vector=vector,
+                    limit=limit,
+                    count=limit,
+                    source_ids=source_ids,
+                ),
             )
-        return [(each.index_id, each.generation, each.ordinal) for each in found]
+        return [key_of(each) for each in answer.found]
+
+
+def key_of(found: Found) -> Key:
+    return found.index_id, found.generation, found.ordinal
+
+
+def known(vector: Vectors) -> asyncio.Future[Vectors]:
+    """As a model that is done with its question."""
+    future: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
+    future.set_result(vector)
+    return future
 
 
 @pytest.fixture

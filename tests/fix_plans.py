@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from fix_services import copy_database, drop_database, on_database
+from psycopg import sql
 
 from engine.local import Services
 from engine.store.database import Tx
@@ -80,7 +81,9 @@ class Explained:
         self._prefix = prefix
 
     async def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
-        text = query if isinstance(query, str) else query.as_string(None)
+        if isinstance(query, sql.Composable):
+            query = query.as_string(None)
+        text = query if isinstance(query, str) else query.decode()
         if "set_config" not in text:
             cursor = await self._execute(self._prefix + text, params, prepare=False)
             self.plans.append("\n".join(row["QUERY PLAN"] for row in await cursor.fetchall()))

@@ -5,8 +5,8 @@ from weakref import WeakKeyDictionary
 
 from fix_store import Store
 
-from engine.models import Coverage, CustomerId, Document, Passage, RagId, SourceId
-from engine.store import indexes, postings, rags, segments, sources
+from engine.models import Coverage, CustomerId, Document, Passage, ProfileId, RagId, SourceId
+from engine.store import Tx, indexes, postings, rags, segments, sources
 from engine.store.claims import ClaimedIndex
 from engine.store.merging import Crowd
 from engine.store.postings import Scored
@@ -77,7 +77,7 @@ async def ask(
     async with store.api.transaction(customer_id=customer_id) as tx:
         profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
         assert profile
-        return await postings.ranked(
+        return await ranked(
             tx,
             customer_id=customer_id,
             profile_id=profile.id,
@@ -86,6 +86,29 @@ async def ask(
             source_ids=source_ids,
             cache=CACHES.setdefault(store, TermCache()),
         )
+
+
+async def ranked(
+    tx: Tx,
+    *,
+    customer_id: CustomerId,
+    profile_id: ProfileId,
+    question: str,
+    limit: int,
+    source_ids: Sequence[SourceId] | None = None,
+    cache: TermCache,
+) -> list[Scored]:
+    """What the words of a question find, one step after the other."""
+    words = await postings.gathered(
+        tx,
+        customer_id=customer_id,
+        profile_id=profile_id,
+        question=question,
+        source_ids=source_ids,
+        cache=cache,
+    )
+    best = words.best(limit=limit)
+    return await postings.placed(tx, customer_id=customer_id, best=best, limit=limit)
 
 
 async def delete(store: Store, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:

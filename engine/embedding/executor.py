@@ -17,6 +17,8 @@ class LocalEmbedder:
     A caller that is cancelled gives up its answer; a call that has begun runs to its end.
     """
 
+    is_remote = False
+
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.spec = embedder.spec

@@ -28,6 +28,8 @@ class HttpEmbedder:
     A caller that is cancelled breaks its requests off.
     """
 
+    is_remote = True
+
     def __init__(
         self, spec: ModelSpec, *, endpoint: Endpoint, tokenizer: TokenSpans, provider: Provider
     ) -> None:

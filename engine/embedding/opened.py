@@ -25,6 +25,7 @@ class AsyncEmbedder(Protocol):
 
     spec: ModelSpec
     tokenizer: TokenSpans
+    is_remote: bool  # a call may take as long as a server likes, and not some milliseconds
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, of length 1, in the order of `texts`.

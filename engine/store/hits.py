@@ -1,13 +1,48 @@
-"""Chunks that a query has chosen, read with all that an answer says of them."""
+"""The statement that answers a question: candidates of both sides, fused, and the best of them with
+all that an answer says of them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from engine.models import ChunkId, CustomerId, FileId, IndexId, Noun, SourceId
+from msgspec import convert
+from numpy import float32
+from numpy.typing import NDArray
+from pgvector import HalfVector
+
+from engine.inverted import NO_HITS, Best
+from engine.models import ChunkId, CustomerId, FileId, IndexId, Noun, ProfileId, RagId, SourceId
+from engine.store import near, postings
+from engine.store.ann import existing_table
 from engine.store.database import Tx
+from engine.store.vectors import comparable
+from engine.store.vectortypes import know_vectors
+
+STATEMENTS_MAX = 1_000  # a large profile has its own
+
+
+class Asked(Noun, frozen=True, kw_only=True):
+    """What a statement looks for.
+
+    `vector` None: by words alone; `words`: what ranks by them, placed in segments. `limit`: the
+    candidates of each side. `dense_share`: of a score, see engine.fusion. `count`: how many are
+    read, of those that have `min_score`. `ann_number` None: all that is live is looked at.
+    """
+
+    customer_id: CustomerId
+    rag_id: RagId
+    profile_id: ProfileId
+    vector: NDArray[float32] | None
+    words: Best = NO_HITS
+    source_ids: Sequence[SourceId] | None = None
+    ann_number: int | None = None
+    dense_share: float = 1.0
+    min_score: float = 0.0
+    limit: int
+    count: int
 
 
 class Found(Noun, frozen=True, kw_only=True):
-    """A chunk with its citation."""
+    """A chunk with its citation. `score` in 0..1; `dense` the cosine, `lexical` the BM25 score."""
 
     index_id: IndexId
     generation: int
@@ -22,6 +57,25 @@ class Found(Noun, frozen=True, kw_only=True):
     source_name: str
     file_id: FileId | None
     url: str | None
+    score: float
+    dense: float | None
+    lexical: float | None
+
+
+class Sides(Noun, frozen=True, kw_only=True):
+    """How many candidates each side gave, and what the last of them had."""
+
+    near_count: int
+    word_count: int
+    least_dense: float | None
+    least_lexical: float | None
+
+
+class Answer(Noun, frozen=True, kw_only=True):
+    """Best first."""
+
+    found: list[Found]
+    sides: Sides
 
 
 class Beside(Noun, frozen=True, kw_only=True):
@@ -34,24 +88,109 @@ class Beside(Noun, frozen=True, kw_only=True):
     end: int
 
 
-async def read(
-    tx: Tx, *, customer_id: CustomerId, keys: Sequence[tuple[IndexId, int, int]]
-) -> list[Found]:
-    """In any order; without those of sources that are deleted."""
-    return await tx.all(
-        Found,
-        """
-        SELECT c.index_id, c.generation, c.ordinal, c.id AS chunk_id, c.source_id, c.text,
-               c.start_offset AS start, c.end_offset AS "end", c.page, c.headings,
-               s.name AS source_name, s.file_id, s.url
-        FROM unnest(%(index_ids)s::uuid[], %(generations)s::int[], %(ordinals)s::int[])
-             AS k (index_id, generation, ordinal)
-        JOIN chunks c USING (index_id, generation, ordinal)
-        JOIN sources s ON s.id = c.source_id AND s.deleted_at IS NULL
-        WHERE c.customer_id = %(customer_id)s
-        """,
-        _keyed(customer_id, keys=keys),
+async def find(tx: Tx, asked: Asked) -> Answer:
+    """The best `count` of the candidates of both sides.
+
+    For a transaction with near.SETTINGS. By an ANN table fewer near ones than `limit` do not mean
+    that there are no more. Raises Superseded when that table was dropped meanwhile;
+    ModelUnavailable when the chunks have vectors of other dimensions.
+    """
+    statement = _statement(
+        dense=asked.vector is not None,
+        ann_number=asked.ann_number,
+        filtered=asked.source_ids is not None,
     )
+    await know_vectors(tx)
+    with existing_table(), comparable(() if asked.vector is None else asked.vector):
+        # Under a filter unprepared: a plan for any parameters would walk the whole list of sources
+        # for each entry.
+        rows = await (
+            await tx.connection.execute(
+                statement, _params(asked), prepare=None if asked.source_ids is None else False
+            )
+        ).fetchall()
+    return Answer(
+        found=convert([row for row in rows if row["chunk_id"] is not None], list[Found]),
+        sides=convert(rows[0], Sides),
+    )
+
+
+@lru_cache(maxsize=STATEMENTS_MAX)
+def _statement(*, dense: bool, ann_number: int | None, filtered: bool) -> bytes:
+    """Without what makes it readable: psycopg remembers how to send what has under 4,096 bytes."""
+    if not dense:
+        nearest = near.nothing()
+    elif ann_number is None:
+        nearest = near.exact(filtered=filtered)
+    else:
+        nearest = near.approximate(ann_number, filtered=filtered)
+    statement = _find(nearest=nearest, cosine=_cosine() if dense else "NULL::float8")
+    return " ".join(statement.split()).encode()
+
+
+def _cosine() -> str:
+    """Of a candidate that only the words have found."""
+    return """
+        (SELECT -(c.embedding <#> %(vector)b) FROM chunks c
+         WHERE c.index_id = k.index_id AND c.generation = k.generation AND c.ordinal = k.ordinal
+           AND c.customer_id = %(customer_id)s)
+    """
+
+
+def _find(*, nearest: str, cosine: str) -> str:
+    """One row for each that is found, with the sides beside it; these alone where nothing is."""
+    return f"""
+        WITH {nearest}, worded AS MATERIALIZED ({postings.places()}), candidates AS MATERIALIZED (
+            SELECT index_id, generation, ordinal, max(dense) AS dense, max(lexical) AS lexical
+            FROM (SELECT index_id, generation, ordinal, dense, NULL::float8 AS lexical FROM nearest
+                  UNION ALL SELECT index_id, generation, ordinal, NULL, score FROM worded) sides
+            GROUP BY index_id, generation, ordinal
+        ), known AS MATERIALIZED (
+            SELECT k.index_id, k.generation, k.ordinal, k.lexical,
+                   COALESCE(k.dense, {cosine}) AS dense FROM candidates k
+        ), fused AS MATERIALIZED (
+            SELECT *, %(dense_share)s * LEAST(GREATEST(COALESCE(dense, 0), 0), 1)
+                      + (1 - %(dense_share)s) * LEAST(COALESCE(lexical, 0) / %(most)s, 1) AS score
+            FROM known
+        ), best AS MATERIALIZED (
+            SELECT * FROM fused
+            WHERE score >= %(min_score)s
+              AND EXISTS (SELECT FROM rags WHERE id = %(rag_id)s AND deleted_at IS NULL
+                          AND customer_id = %(customer_id)s)
+            ORDER BY score DESC, dense DESC NULLS LAST, index_id, generation, ordinal
+            LIMIT %(count)s
+        ), sides AS (
+            SELECT (SELECT count(*) FROM nearest) AS near_count,
+                   (SELECT count(*) FROM worded) AS word_count,
+                   (SELECT min(dense) FROM nearest) AS least_dense,
+                   (SELECT min(score) FROM worded) AS least_lexical
+        )
+        SELECT sides.*, b.score, b.dense, b.lexical, b.index_id, b.generation, b.ordinal,
+               c.id AS chunk_id, c.source_id, c.text, c.start_offset AS start,
+               c.end_offset AS "end", c.page, c.headings, c.source_name, c.file_id, c.url
+        FROM sides LEFT JOIN (best b CROSS JOIN LATERAL (
+            SELECT c.*, s.name AS source_name, s.file_id, s.url
+            FROM chunks c JOIN sources s ON s.id = c.source_id AND s.deleted_at IS NULL
+            WHERE c.index_id = b.index_id AND c.generation = b.generation AND c.ordinal = b.ordinal
+              AND c.customer_id = %(customer_id)s OFFSET 0) c) ON true
+        ORDER BY b.score DESC, b.dense DESC NULLS LAST, b.index_id, b.generation, b.ordinal
+    """
+
+
+def _params(asked: Asked) -> dict[str, object]:
+    return {
+        "customer_id": asked.customer_id,
+        "rag_id": asked.rag_id,
+        "profile_id": asked.profile_id,
+        "vector": None if asked.vector is None else HalfVector(asked.vector),
+        "source_ids": list(asked.source_ids or ()),
+        "dense_share": asked.dense_share,
+        "most": asked.words.most or 1.0,
+        "min_score": asked.min_score,
+        "limit": asked.limit,
+        "count": asked.count,
+        **postings.as_params(asked.words),
+    }
 
 
 async def beside(

@@ -1,13 +1,13 @@
 """Search by words: BM25 over the live segments of a profile, in three statements.
 
 The first says which segments there are and what is dead in them, the second fetches the pages where
-terms of the question stand that are not remembered from an earlier one, the third says which chunks
-the best numbers stand for. They need no common snapshot: pages and members never change, and
-outlive their replacement for a while.
+terms of the question stand that are not remembered from an earlier one, the third (`places`, a part
+of `hits.find`) says which chunks the best numbers stand for. They need no common snapshot: pages
+and members never change, and outlive their replacement for a while.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,14 @@ from engine.store.termcache import TermCache
 
 
 class Scored(Noun, frozen=True, kw_only=True):
-    """A live chunk by its place, and its BM25 score. `share`, in 0..1: of the most that those terms
-    of the question which any live chunk has could give."""
+    """A live chunk by its place, and its BM25 score."""
 
     index_id: IndexId
     generation: int
     ordinal: int
     score: float
-    share: float
+    segment_id: int
+    number: int
 
 
 class _Head(Noun, frozen=True, kw_only=True):
@@ -43,13 +43,6 @@ class _Range(Noun, frozen=True, kw_only=True):
     chunk_count: int
 
 
-class _Place(Noun, frozen=True, kw_only=True):
-    position: int
-    index_id: IndexId
-    generation: int
-    ordinal: int
-
-
 class Words(NamedTuple):
     """What is needed to rank by the words of a question: nothing is asked for it any more."""
 
@@ -58,33 +51,6 @@ class Words(NamedTuple):
 
     def best(self, *, limit: int) -> Best:
         return best(self.segments, keys=self.keys, limit=limit)
-
-
-async def ranked(
-    tx: Tx,
-    *,
-    customer_id: CustomerId,
-    profile_id: ProfileId,
-    question: str,
-    limit: int,
-    source_ids: Sequence[SourceId] | None = None,
-    cache: TermCache,
-) -> list[Scored]:
-    """The `limit` best chunks for the words of a question, best first, then by index and ordinal.
-
-    Only such as have one of its terms. `source_ids`: of these sources only; how rare a term is
-    counts over all of them still.
-    """
-    words = await gathered(
-        tx,
-        customer_id=customer_id,
-        profile_id=profile_id,
-        question=question,
-        source_ids=source_ids,
-        cache=cache,
-    )
-    found = words.best(limit=limit)
-    return await placed(tx, customer_id=customer_id, best=found, limit=limit)
 
 
 async def gathered(
@@ -96,7 +62,11 @@ async def gathered(
     source_ids: Sequence[SourceId] | None,
     cache: TermCache,
 ) -> Words:
-    """The first part of `ranked`; `Words.best` and `placed` are the others."""
+    """What is needed to rank the live chunks of a profile by the words of a question.
+
+    `source_ids`: only those of these sources are hits; how rare a term is counts over all of them
+    still.
+    """
     heads = await _live(tx, customer_id=customer_id, profile_id=profile_id)
     terms = question_terms(question, analysers=sorted({a for h in heads for a in h.analysers}))
     segments = {head.id: _segment(head) for head in heads}
@@ -232,37 +202,32 @@ async def _restrict(
         segments[each.segment_id].show(each.first_number, count=each.chunk_count)
 
 
-async def placed(tx: Tx, *, customer_id: CustomerId, best: Best, limit: int) -> list[Scored]:
-    """The chunks that numbers of segments stand for, in their final order."""
-    if not best.hits:
-        return []
-    places = await tx.all(
-        _Place,
-        """
-        SELECT h.position, m.index_id, m.generation,
-               m.first_ordinal + h.number - m.first_number AS ordinal
-        FROM unnest(%(segment_ids)s::bigint[], %(numbers)s::int[]) WITH ORDINALITY
-             AS h (segment_id, number, position)
+def places() -> LiteralString:
+    """The chunks that numbers of segments stand for, best first, then by index and ordinal."""
+    return """
+        SELECT m.index_id, m.generation, m.first_ordinal + h.number - m.first_number AS ordinal,
+               h.score, h.segment_id, h.number
+        FROM unnest(%(segment_ids)s::bigint[], %(numbers)s::int[], %(scores)s::float8[])
+             AS h (segment_id, number, score)
         CROSS JOIN LATERAL (
             SELECT index_id, generation, first_ordinal, first_number FROM segment_members
             WHERE segment_id = h.segment_id AND first_number <= h.number
               AND customer_id = %(customer_id)s
             ORDER BY first_number DESC LIMIT 1) m
-        """,
-        {
-            "segment_ids": [segment_id for segment_id, _, _ in best.hits],
-            "numbers": [number for _, number, _ in best.hits],
-            "customer_id": customer_id,
-        },
-    )
-    scored = [
-        Scored(
-            index_id=place.index_id,
-            generation=place.generation,
-            ordinal=place.ordinal,
-            score=best.hits[place.position - 1][2],
-            share=min(best.hits[place.position - 1][2] / best.most, 1.0),
-        )
-        for place in places
-    ]
-    return sorted(scored, key=lambda hit: (-hit.score, hit.index_id, hit.ordinal))[:limit]
+        ORDER BY h.score DESC, m.index_id, ordinal LIMIT %(limit)s
+    """
+
+
+async def placed(tx: Tx, *, customer_id: CustomerId, best: Best, limit: int) -> list[Scored]:
+    """The `limit` best as chunks: of equals, the first by index and ordinal."""
+    asked = {"customer_id": customer_id, "limit": limit, **as_params(best)}
+    return await tx.all(Scored, places(), asked)
+
+
+def as_params(best: Best) -> dict[str, object]:
+    """As `places` asks for them."""
+    return {
+        "segment_ids": [segment_id for segment_id, _, _ in best.hits],
+        "numbers": [number for _, number, _ in best.hits],
+        "scores": [score for _, _, score in best.hits],
+    }

@@ -4,7 +4,7 @@ Vectors are stored L2-normalised, so the inner product is the cosine. A single R
 `near`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 import numpy as np
@@ -105,7 +105,7 @@ async def library_models(tx: Tx, *, customer_id: CustomerId) -> list[str]:
 
 
 @contextmanager
-def comparable(vector: NDArray[np.float32]) -> Iterator[None]:
+def comparable(vector: Sized) -> Iterator[None]:
     """The database refuses to compare vectors of unlike dimensions: so it shows that another model
     answers under the old name."""
     try:

@@ -11,7 +11,8 @@ from fix_store import Store
 
 from engine.errors import DatabaseUnavailable, Superseded
 from engine.models import ProfileId
-from engine.store import ann, annentries, near
+from engine.store import ann, annentries, hits, near
+from engine.store.hits import Asked
 
 pytestmark = pytest.mark.anyio
 
@@ -32,14 +33,19 @@ async def test_a_table_is_built_above_the_limit_only_and_finds_what_a_scan_finds
     assert await large.store.fetch(unmarked) == [], "it would be scanned beside the table"
 
 
+def settings(*, in_view: int, walked: int) -> dict[str, str]:
+    """A graph that is given up soon."""
+    few = {"hnsw.ef_search": str(in_view), "hnsw.max_scan_tuples": str(walked)}
+    return {**near.SETTINGS, **few}
+
+
 @pytest.mark.parametrize("others", [0, 400, 4_000])
 @pytest.mark.parametrize("dead_share", [0.0, 0.5, 0.9, 0.99])
 async def test_top_k_is_filled_whatever_is_dead_and_however_small_the_share(
     large: Large, monkeypatch, others: int, dead_share: float
 ):
     """400 chunks: all of the table, a half, a tenth; of them some dead, and nothing tidied up."""
-    monkeypatch.setattr(near, "WALKED_MAX", 60)
-    monkeypatch.setattr(near, "IN_VIEW", 20)
+    monkeypatch.setattr(near, "SETTINGS", settings(in_view=20, walked=60))
     if others:
         _, crowd = large.filler.rag(large.customer_id)
         large.filler.source(crowd, grouped(others, seed=9))
@@ -63,8 +69,7 @@ async def test_through_any_life_answers_are_full_alive_and_near(
     large: Large, monkeypatch, seed: int
 ):
     """Sources come, go and are refreshed while the table is kept only now and then."""
-    monkeypatch.setattr(near, "WALKED_MAX", 100)
-    monkeypatch.setattr(near, "IN_VIEW", 40)
+    monkeypatch.setattr(near, "SETTINGS", settings(in_view=40, walked=100))
     drawn = np.random.default_rng(seed)
     alive = [large.source(grouped(PER_SOURCE, seed=number)) for number in range(12)]
     tables = set()
@@ -223,18 +228,17 @@ async def test_who_asks_a_table_that_was_just_dropped_is_told_to_ask_again(large
     large.source(grouped(100))
     await large.keep()
     async with large.store.api.transaction(customer_id=large.customer_id) as tx:
-        await near.prepare(tx, limit=5)
-        asked = near.approximate(
-            tx,
+        asked = Asked(
             customer_id=large.customer_id,
             rag_id=large.rag_id,
             profile_id=ProfileId(large.profile_id),
             ann_number=999_999,
             vector=grouped(1)[0],
             limit=5,
+            count=5,
         )
         with pytest.raises(Superseded):
-            await asked
+            await hits.find(tx, asked)
 
 
 async def test_a_table_that_is_being_asked_is_dropped_later(large: Large):

@@ -1,5 +1,6 @@
 """The statements of a query and of the ANN tables' keeper read what they need and no more."""
 
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from engine.models import SourceId
 from engine.store import ann, annentries, hits, near
 from engine.store.ann import AnnTable
 from engine.store.database import Tx
+from engine.store.hits import Asked, Found
 
 pytestmark = pytest.mark.anyio
 
@@ -32,26 +34,32 @@ async def crowded(large: Large) -> Large:
     return large
 
 
-async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) -> list[near.Near]:
-    given = {
-        "customer_id": large.customer_id,
-        "rag_id": large.rag_id,
-        "profile_id": large.profile_id,
-        "vector": grouped(1, seed=7)[0],
-        "limit": 20,
-        "source_ids": source_ids,
-    }
-    if number is None:
-        return await near.exact(tx, **given)
-    await near.prepare(tx, limit=20)
-    return await near.approximate(tx, ann_number=number, **given)
+async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) -> list[Found]:
+    wanted = Asked(
+        customer_id=large.customer_id,
+        rag_id=large.rag_id,
+        profile_id=large.profile_id,
+        vector=grouped(1, seed=7)[0],
+        limit=20,
+        count=20,
+        source_ids=source_ids,
+        ann_number=number,
+    )
+    return (await hits.find(tx, wanted)).found
+
+
+def asking(large: Large) -> AbstractAsyncContextManager[Tx]:
+    """As a question is asked."""
+    return large.store.api.transaction(
+        customer_id=large.customer_id, snapshot=True, settings=near.SETTINGS
+    )
 
 
 async def test_the_graph_is_walked_and_beside_it_only_what_waits_is_scanned(
     crowded: Large, monkeypatch
 ):
     number = await crowded.number()
-    async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
+    async with asking(crowded) as tx:
         for source_ids in (None, [SourceId(row["id"]) for row in await sources(crowded)]):
             with explained(tx, monkeypatch) as plans:
                 assert len(await asked(crowded, tx, number=number, source_ids=source_ids)) == 20
@@ -71,25 +79,22 @@ async def test_a_scan_reads_its_own_profile_only(crowded: Large, monkeypatch):
     _, profile_id = crowded.filler.rag(crowded.customer_id)
     crowded.filler.source(profile_id, grouped(30))
     crowded.profile_id = profile_id  # type: ignore[assignment]
-    async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
+    async with asking(crowded) as tx:
         with explained(tx, monkeypatch) as plans:
             assert len(await asked(crowded, tx, number=None)) == 20
     assert "chunks_pkey" in plans[0], plans[0]
     assert "Seq Scan on chunks" not in plans[0], plans[0]
 
 
-async def test_chosen_chunks_are_read_by_their_keys(crowded: Large, monkeypatch):
+async def test_what_stands_beside_is_read_by_its_keys(crowded: Large, monkeypatch):
     keys = await crowded.ask(grouped(1)[0], limit=10)
     given = {"customer_id": crowded.customer_id, "keys": keys}
-    async with crowded.store.api.transaction(customer_id=crowded.customer_id) as tx:
+    async with asking(crowded) as tx:
         with explained(tx, monkeypatch) as plans:
-            assert len(await hits.read(tx, **given)) == 10
             assert await hits.beside(tx, **given)
-            assert len(await near.scored(tx, vector=grouped(1)[0], **given)) == 10
-    assert len(plans) == 3
-    for plan in plans:
-        assert "chunks_pkey" in plan, plan
-        assert "Seq Scan on chunks" not in plan, plan
+    (plan,) = plans
+    assert "chunks_pkey" in plan, plan
+    assert "Seq Scan on chunks" not in plan, plan
 
 
 async def test_the_keeper_steps_from_generation_to_generation(crowded: Large, monkeypatch):

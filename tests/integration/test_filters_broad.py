@@ -40,6 +40,13 @@ async def numbered(store: Store) -> tuple[CustomerId, RagId]:
         )
         if number >= SOURCES:
             await delete(store, customer_id, rag_id, made.source_id)
+    await store.execute(
+        "INSERT INTO chunks (index_id, generation, ordinal, customer_id, rag_id, source_id,"
+        " profile_id, start_offset, end_offset, tokens, headings, text, embedding_key, embedding)"
+        " SELECT id, generation_live, n, customer_id, rag_id, source_id, profile_id, n, n + 1, 1,"
+        " '{}', 'a', uuid_send(id), '[1,0]' FROM indexes, generate_series(0, 1) n"
+        " WHERE generation_live IS NOT NULL"
+    )
     return customer_id, rag_id
 
 
@@ -61,12 +68,17 @@ async def found(
             target=target,
             text="kettle",
             mode=Mode.LEXICAL,
-            vector=None,
             source_ids=source_ids,
             predicate=wanted,
         )
         return await candidates(
-            tx, question=question, limit=limit, exact_chunks_max=5, terms=TermCache()
+            tx,
+            question=question,
+            vector=None,
+            limit=limit,
+            count=limit,
+            exact_chunks_max=5,
+            terms=TermCache(),
         )
 
 
@@ -99,9 +111,9 @@ async def test_the_best_by_words_of_what_matches_are_those_of_a_list(
             got = await found(
                 store, customer_id, rag_id, wanted=below(share), source_ids=source_ids, limit=limit
             )
-        assert [(*each.key, each.lexical) for each in got.ranked] == [
-            (each.index_id, each.generation, each.ordinal, each.score) for each in expected
-        ]
-        assert len(got.ranked) == min(limit, share)
+        assert [
+            (each.index_id, each.generation, each.ordinal, each.lexical) for each in got.found
+        ] == [(each.index_id, each.generation, each.ordinal, each.score) for each in expected]
+        assert len(got.found) == min(limit, share)
     assert set(sent) == {True, False}
     assert not sent[-1], "a filter that leaves all was sent as a list"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from fix_store import Store
-from fix_words import CACHES, ask, delete, refresh, wordy
+from fix_words import CACHES, ask, delete, ranked, refresh, wordy
 
-from engine.store import postings, rags
+from engine.store import rags
 from engine.store.termcache import TermCache
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +70,7 @@ async def test_another_customer_finds_nothing_even_by_the_id_of_the_profile(stor
     rows = await store.fetch("SELECT id FROM profiles WHERE rag_id = %(id)s", id=rag_id)
     for database in (store.api, store.worker):
         async with database.transaction(customer_id=stranger_id) as tx:
-            found = await postings.ranked(
+            found = await ranked(
                 tx,
                 customer_id=stranger_id,
                 profile_id=rows[0]["id"],
@@ -124,7 +124,7 @@ async def test_the_statements_of_a_question_read_by_index_only(store: Store) -> 
         execute = tx.connection.execute
         tx.connection.execute = explained  # type: ignore[method-assign]
         try:
-            found = await postings.ranked(
+            found = await ranked(
                 tx,
                 customer_id=customer_id,
                 profile_id=profile.id,

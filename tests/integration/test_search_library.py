@@ -25,8 +25,9 @@ from engine.entries import EntryHit, EntryKind
 from engine.errors import InvalidRequest, ModelUnavailable
 from engine.models import CustomerId, Passage, RagId, SourceId
 from engine.search import RANK_MAX, Search
-from engine.store import chunks, hits, indexes, near, rags, vectors
+from engine.store import chunks, hits, indexes, rags, vectors
 from engine.store.claims import ClaimedIndex
+from engine.store.hits import Asked
 from engine.store.vectors import SourceHit
 
 pytestmark = pytest.mark.anyio
@@ -136,18 +137,16 @@ class Shelf:
         async with self.store.api.transaction(customer_id=self.customer_id) as tx:
             profile = await rags.profile(tx, customer_id=self.customer_id, rag_id=rag_id)
             assert profile is not None
-            found = await near.exact(
-                tx,
+            asked = Asked(
                 customer_id=self.customer_id,
                 rag_id=rag_id,
                 profile_id=profile.id,
                 vector=vector,
                 limit=10,
+                count=10,
             )
-            keys = [(each.index_id, each.generation, each.ordinal) for each in found]
-            read = await hits.read(tx, customer_id=self.customer_id, keys=keys)
-        sources = {row.index_id: row.source_id for row in read}
-        return [sources[each.index_id] for each in found]
+            answer = await hits.find(tx, asked)
+        return [each.source_id for each in answer.found]
 
     async def found(self, vector: Vectors, **asked: Any) -> list[SourceId]:
         return [hit.source_id for hit in await self.nearest(vector, **asked)]

@@ -303,11 +303,11 @@ async def test_a_table_dropped_under_a_question_is_asked_no_more(desk: Desk, mon
     real = Search._answered
     tries = []
 
-    async def answered(self, wanted, *, embedded):
+    async def answered(self, wanted, *, embedding):
         tries.append(wanted)
         if len(tries) == 2:
             await desk.store.execute("DELETE FROM ann_tables")
-        return await real(self, wanted, embedded=embedded)
+        return await real(self, wanted, embedding=embedding)
 
     monkeypatch.setattr(Search, "_answered", answered)
     assert (await desk.ask("vinegar", top_k=1))[0].text == KETTLE[2]
@@ -326,7 +326,8 @@ async def test_a_question_takes_one_transaction_once_its_model_is_known(desk: De
 
     monkeypatch.setattr(Database, "transaction", counted)
     await desk.ask("kettle")
-    assert begun == [{"customer_id": desk.customer_id, "snapshot": True}]
+    (given,) = begun
+    assert (given["customer_id"], given["snapshot"]) == (desk.customer_id, True)
 
 
 async def test_all_statements_of_one_question_see_one_moment(large: Large):

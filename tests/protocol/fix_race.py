@@ -17,7 +17,8 @@ from fix_store import KILLED, Store
 
 from engine.errors import DatabaseUnavailable
 from engine.models import CustomerId, RagId, SourceId
-from engine.store import Tx, chunks, claims, near, purge, rags, sources
+from engine.store import Tx, chunks, claims, hits, purge, rags, sources
+from engine.store.hits import Asked
 from engine.store.sources import NewSource
 
 LEASE_S = 0.3
@@ -171,10 +172,11 @@ class Race:
             for source_id in source_ids:
                 seen = await chunks.page(tx, source_id=source_id, limit=10, after=None, **ids)
                 for profile_id in profile_ids:
-                    seen += await near.exact(
-                        tx, profile_id=profile_id, vector=np.full(4, 0.5, dtype=np.float32),
-                        limit=10, source_ids=[source_id], **ids,
+                    asked = Asked(
+                        profile_id=profile_id, vector=np.full(4, 0.5, dtype=np.float32),
+                        limit=10, count=10, source_ids=[source_id], **ids,
                     )  # fmt: skip
+                    seen += (await hits.find(tx, asked)).found
                 if seen:
                     self.wrong.append(f"found after its deletion: {seen[0]}")
                 self.tally["looked for what was deleted"] += 1

@@ -128,8 +128,10 @@ def test_the_reading_of_the_source_finds_what_it_must() -> None:
     assert {
         "rags.get",
         "near.exact",
-        "near.approximate_statement",
-        "hits.read",
+        "near.approximate",
+        "hits._find",
+        "hits._cosine",
+        "postings.places",
         "folders.move",
         "ragindexes.bury",
     } <= found
