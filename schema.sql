@@ -427,7 +427,7 @@ CREATE TABLE IF NOT EXISTS segments (
     analysers     text[] NOT NULL,       -- by which its terms were made, and a question is asked
     changed_at    timestamptz NOT NULL DEFAULT now()
 );
--- store.postings.ranked
+-- store.postings.gathered
 CREATE INDEX IF NOT EXISTS segments_live ON segments (profile_id, id) WHERE state = 'live';
 -- store.merging.crowds: what came since the last look
 CREATE INDEX IF NOT EXISTS segments_by_change ON segments (changed_at, profile_id)
@@ -451,9 +451,9 @@ CREATE TABLE IF NOT EXISTS segment_members (
     analyser      text NOT NULL,
     PRIMARY KEY (segment_id, first_number)
 );
--- store.segments.bury_index, store.postings.ranked for some sources
+-- store.segments.bury_index, store.postings.gathered for some sources
 CREATE INDEX IF NOT EXISTS segment_members_by_index ON segment_members (index_id);
--- store.postings.ranked: where the dead lie
+-- store.postings.gathered: where the dead lie
 CREATE INDEX IF NOT EXISTS segment_members_by_id ON segment_members (id);
 
 -- Members whose source was deleted, or that a newer generation has taken the place of: from that
@@ -465,7 +465,7 @@ CREATE TABLE IF NOT EXISTS dead_members (
     died_at       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (customer_id, member_id)
 );
--- store.postings.ranked
+-- store.postings.gathered
 CREATE INDEX IF NOT EXISTS dead_members_by_profile ON dead_members (profile_id, member_id);
 -- store.merging.decayed, store.merging.forget_dead
 CREATE INDEX IF NOT EXISTS dead_members_by_age ON dead_members (died_at, profile_id);

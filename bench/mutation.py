@@ -91,17 +91,8 @@ TARGETS = {
         rounds=(Round(("tests/unit/test_inverted.py",), 40),),
     ),
     "ranking": Target(
-        files={"engine/fusion.py": None, "engine/folding.py": None, "engine/filters.py": None},
-        rounds=(
-            Round(
-                (
-                    "tests/unit/test_fusion.py",
-                    "tests/unit/test_folding.py",
-                    "tests/unit/test_filters.py",
-                ),
-                30,
-            ),
-        ),
+        files={"engine/folding.py": None, "engine/filters.py": None},
+        rounds=(Round(("tests/unit/test_folding.py", "tests/unit/test_filters.py"), 30),),
     ),
     "merging": Target(
         files={"workers/merge.py": None, "workers/words.py": None},
@@ -114,7 +105,7 @@ TARGETS = {
     "answers": Target(
         files={"engine/retrieval.py": None, "engine/citations.py": None},
         rounds=(
-            Round(("tests/integration/test_ann.py",), 60),
+            Round(("tests/integration/test_find.py", "tests/integration/test_ann.py"), 60),
             Round(("tests/integration/test_search_rag.py",), 120),
         ),
         with_servers=True,

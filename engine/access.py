@@ -84,8 +84,7 @@ class Access:
                 "An access key is needed: send it as `Authorization: Bearer re_…`."
             )
         digest = token_hash(token)
-        async with self._database.transaction(token_hash=digest) as tx:
-            found = await accesskeys.find(tx, token_hash=digest)
+        found = await accesskeys.find(self._database, token_hash=digest)
         if found and hmac.compare_digest(found.token_hash, digest):
             return found.customer_id
         return await self._bootstrap(digest)

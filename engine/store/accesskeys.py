@@ -1,7 +1,7 @@
 """accesskeys: only the hash of a token is kept."""
 
 from engine.models import AccessKey, AccessKeyId, Cursor, CustomerId, Noun
-from engine.store.database import Tx
+from engine.store.database import Database, Tx
 from engine.store.paging import bounds
 
 
@@ -10,13 +10,14 @@ class FoundKey(Noun, frozen=True, kw_only=True):
     token_hash: bytes
 
 
-async def find(tx: Tx, *, token_hash: bytes) -> FoundKey | None:
-    """The live key with this hash. The transaction must have been opened with the same hash."""
-    return await tx.one(
+async def find(database: Database, *, token_hash: bytes) -> FoundKey | None:
+    """The live key with this hash."""
+    return await database.glance(
         FoundKey,
         "SELECT customer_id, token_hash FROM accesskeys WHERE token_hash = %(token_hash)s"
         " AND (expires_at IS NULL OR expires_at > now())",
         {"token_hash": token_hash},
+        token_hash=token_hash,
     )
 
 

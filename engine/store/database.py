@@ -177,18 +177,17 @@ class Database:
         self,
         *,
         customer_id: CustomerId | None = None,
-        token_hash: bytes | None = None,
         snapshot: bool = False,
         settings: Mapping[str, str] = NO_SETTINGS,
     ) -> AsyncIterator[Tx]:
         """One transaction: committed at the end, rolled back on any error.
 
-        `customer_id` is what row-level security lets rag_api see; `token_hash` opens the one
-        access key that a caller presented. `snapshot`: all statements see what the first one
-        saw, so only for reading. `settings` of the session hold for this transaction, and are the
-        engine's own, no caller's. Raises DatabaseUnavailable when the server is away.
+        `customer_id` is what row-level security lets rag_api see. `snapshot`: all statements see
+        what the first one saw, so only for reading. `settings` of the session hold for this
+        transaction, and are the engine's own, no caller's. Raises DatabaseUnavailable when the
+        server is away.
         """
-        named = {**_identity(customer_id, token_hash=token_hash), **settings}
+        named = {**settings, "rag_engine.customer_id": customer_id.hex} if customer_id else settings
         with translated():
             async with self._lent() as connection:
                 await connection.execute(_begin(named, snapshot=snapshot), prepare=False)
@@ -196,6 +195,26 @@ class Database:
                 if connection.closed:
                     # The driver would leave out the COMMIT without a word.
                     raise psycopg.OperationalError("the connection closed before its commit")
+
+    async def glance(
+        self,
+        kind: type[T],
+        query: LiteralString,
+        params: Params,
+        *,
+        token_hash: bytes,
+    ) -> T | None:
+        """As `Tx.one` in a transaction of its own that sees the one access key with this hash, all
+        of it in one message: it comes with every request. Nothing is prepared; the driver puts the
+        parameters in."""
+        identity = _set({"rag_engine.token_hash": token_hash.hex()})
+        with translated():
+            async with self._lent() as connection:
+                cursor = psycopg.AsyncClientCursor(connection)
+                await cursor.execute(f"{identity}; {query}".encode(), params)
+                cursor.nextset()
+                row = await cursor.fetchone()
+        return None if row is None else msgspec.convert(row, kind)
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
@@ -246,22 +265,17 @@ class Database:
                 yield Tx(connection)
 
 
-def _identity(customer_id: CustomerId | None, *, token_hash: bytes | None) -> dict[str, str]:
-    """What the policies of row-level security ask for; nothing for who needs none."""
-    if customer_id is None and token_hash is None:
-        return {}
-    return {
-        "rag_engine.customer_id": customer_id.hex if customer_id else "",
-        "rag_engine.token_hash": token_hash.hex() if token_hash else "",
-    }
-
-
 def _begin(settings: Mapping[str, str], *, snapshot: bool) -> bytes:
     """All that a transaction begins with as one message, which is one round trip and not two. Such
     a message takes no parameters: but hexadecimal digits and our own constants hold no quotes."""
     level = " ISOLATION LEVEL REPEATABLE READ" if snapshot else ""
-    named = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
-    return f"BEGIN{level}{'; SELECT ' if named else ''}{named}".encode()
+    return f"BEGIN{level}; {_set(settings)}".encode()
+
+
+def _set(settings: Mapping[str, str]) -> str:
+    """For this transaction."""
+    named = [f"set_config('{name}', '{value}', true)" for name, value in settings.items()]
+    return "SELECT " + ", ".join(named) if named else ""
 
 
 async def _check(connection: Connection) -> None:

@@ -166,12 +166,13 @@ async def test_the_api_cannot_write_what_only_workers_and_operators_write(
 
 async def test_a_presented_key_opens_its_own_row_and_nothing_else(two: Two) -> None:
     digest = token_hash(two.tokens[two.other])
-    async with two.store.api.transaction(token_hash=digest) as tx:
+    found = await accesskeys.find(two.store.api, token_hash=digest)
+    assert found
+    assert found.customer_id == two.other
+    presented = {"rag_engine.token_hash": digest.hex()}
+    async with two.store.api.transaction(settings=presented) as tx:
         rows = await (await tx.connection.execute(READS["accesskeys"])).fetchall()
         assert [row["whose"] for row in rows] == [two.other]
-        found = await accesskeys.find(tx, token_hash=digest)
-        assert found
-        assert found.customer_id == two.other
         assert await tx.run("UPDATE accesskeys SET name = 'mine'") == 0
         rows = await (await tx.connection.execute(READS["rags"])).fetchall()
         assert rows == []
