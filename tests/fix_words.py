@@ -1,19 +1,38 @@
 """Generations whose passages are real words, written as a worker writes them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from fix_store import Store
 
-from engine.models import Coverage, CustomerId, Document, Passage, ProfileId, RagId, SourceId
+from engine.models import (
+    Coverage,
+    CustomerId,
+    Document,
+    IndexId,
+    Passage,
+    ProfileId,
+    RagId,
+    SourceId,
+)
 from engine.store import Tx, indexes, postings, rags, segments, sources
 from engine.store.claims import ClaimedIndex
 from engine.store.merging import Crowd
-from engine.store.postings import Scored
 from engine.store.termcache import TermCache
 from workers.words import words
 
 USUAL_LENGTH = 133  # of the profile of Store.rag, whose chunks have 200 tokens
+
+
+class Ranked(NamedTuple):
+    """A chunk and its score, wherever it stands in segments: a merge may move it."""
+
+    index_id: IndexId
+    generation: int
+    ordinal: int
+    score: float
+
 
 # One for all questions to a store, as an API process has it: what is remembered must not be wrong
 # after anything that happens there.
@@ -72,7 +91,7 @@ async def ask(
     *,
     limit: int = 50,
     source_ids: Sequence[SourceId] | None = None,
-) -> list[Scored]:
+) -> list[Ranked]:
     """As the API asks, under row-level security."""
     async with store.api.transaction(customer_id=customer_id) as tx:
         profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
@@ -97,7 +116,7 @@ async def ranked(
     limit: int,
     source_ids: Sequence[SourceId] | None = None,
     cache: TermCache,
-) -> list[Scored]:
+) -> list[Ranked]:
     """What the words of a question find, one step after the other."""
     words = await postings.gathered(
         tx,
@@ -108,7 +127,8 @@ async def ranked(
         cache=cache,
     )
     best = words.best(limit=limit)
-    return await postings.placed(tx, customer_id=customer_id, best=best, limit=limit)
+    found = await postings.placed(tx, customer_id=customer_id, best=best, limit=limit)
+    return [Ranked(each.index_id, each.generation, each.ordinal, each.score) for each in found]
 
 
 async def delete(store: Store, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 from fix_store import Store
-from fix_words import USUAL_LENGTH, ask, crowd_of, delete, refresh, wordy
+from fix_words import USUAL_LENGTH, Ranked, ask, crowd_of, delete, refresh, wordy
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -15,7 +15,6 @@ from reference_bm25 import reference_scores
 from engine.config import Limits
 from engine.lexical import question_terms, terms
 from engine.models import IndexId, SourceId
-from engine.store.postings import Scored
 from workers.merge import Merge
 
 T = TypeVar("T")
@@ -114,7 +113,7 @@ class History(RuleBasedStateMachine):
 
     def ask_rag(
         self, question: str, *, limit: int, source_ids: list[SourceId] | None = None
-    ) -> list[Scored]:
+    ) -> list[Ranked]:
         asked = ask(
             self.store, self.customer_id, self.rag_id, question, limit=limit, source_ids=source_ids
         )

@@ -4,8 +4,10 @@ Rows are written through the store as a worker writes them; which statement answ
 here (test_ann.py).
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from fix_words import USUAL_LENGTH, document_of
 from engine import search as search_module
 from engine.config import Limits, Settings
 from engine.embedding import Models, Registry
+from engine.embedding.executor import LocalEmbedder
 from engine.errors import InvalidRequest, RagNotFound, RagNotReady
 from engine.hits import Hit, Mode
 from engine.models import CustomerId, Passage, RagId, SourceId
@@ -339,3 +342,31 @@ async def test_all_statements_of_one_question_see_one_moment(large: Large):
         assert await tx.value(int, "SELECT count(*) FROM rags") == (before or 0) + 1
         large.filler.rag(large.customer_id)
         assert await tx.value(int, "SELECT count(*) FROM rags") == (before or 0) + 2
+
+
+@pytest.mark.parametrize("is_remote", [True, False])
+async def test_a_model_behind_a_server_is_not_waited_for_in_a_transaction(
+    desk: Desk, monkeypatch, is_remote: bool
+):
+    await desk.source(KETTLE)
+    await desk.ask("kettle")
+    open_now, seen = [], []
+    transaction, embed_query = Database.transaction, LocalEmbedder.embed_query
+
+    @asynccontextmanager
+    async def counted(self, **given):
+        async with transaction(self, **given) as tx:
+            open_now.append(tx)
+            yield tx
+            open_now.remove(tx)
+
+    async def slow(self, text):
+        await asyncio.sleep(0.1)
+        seen.append(len(open_now))
+        return await embed_query(self, text)
+
+    monkeypatch.setattr(Database, "transaction", counted)
+    monkeypatch.setattr(LocalEmbedder, "embed_query", slow)
+    monkeypatch.setattr(LocalEmbedder, "is_remote", is_remote)
+    assert (await desk.ask("descale"))[0].text == KETTLE[2]
+    assert seen == [0 if is_remote else 1]
