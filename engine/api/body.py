@@ -9,12 +9,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Set
+from functools import cache
 from itertools import chain
 from time import monotonic
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 from litestar.types import Receive
+from msgspec.structs import FieldInfo
 
 from engine.api.edge import refusal, refused
 from engine.errors import BodyTooLarge, Detail, InvalidRequest, TooManySources
@@ -120,7 +122,7 @@ def from_form(
     A list field may be repeated, hold one item a line, or a JSON array; what is an object is JSON.
     Raises InvalidRequest, as from_json.
     """
-    lists = {f.encode_name for f in msgspec.structs.fields(kind) if _item_kind(f.type)}
+    lists = {name for name, field in _fields(kind).items() if _item_kind(field.type)}
     objects = _objects(kind)
     values = {
         k: _listed(v) if k in lists else msgspec.Raw(v[0].encode()) if k in objects else v[0]
@@ -194,10 +196,16 @@ def _repeats(value: object, *, place: str) -> Iterator[str]:
             yield from _repeats(each, place=f"{place}[{number}]")
 
 
-def _objects(kind: type[msgspec.Struct]) -> set[str]:
+@cache
+def _objects(kind: type[msgspec.Struct]) -> frozenset[str]:
     """The fields that are objects themselves, whatever is in them."""
-    fields = msgspec.structs.fields(kind)
-    return {field.encode_name for field in fields if _is_object(field.type)}
+    return frozenset(name for name, field in _fields(kind).items() if _is_object(field.type))
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, FieldInfo]:
+    """By the names that they have in JSON. Reading the annotations takes longer than a body."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _is_object(kind: Any) -> bool:
@@ -215,7 +223,7 @@ def _checked(
     found += [Detail(field=key[:100], issue="is given more than once") for key in repeated]
     named = {detail.field for detail in details}
     values: dict[str, object] = {}
-    known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    known = _fields(kind)
     for name, given in fields.items():
         if name in known:
             values[known[name].name], faults = _value(name, given, known[name].type)
