@@ -78,7 +78,7 @@ class Answering:
         keys = [term_key(term) for term in question_terms(question, analysers=self._analysers)]
         segment = Segment(id=SEGMENT, chunk_count=self._count)
         for page in self._pages_of(keys):
-            segment.take(page.content, keys=np.array(keys, np.int64))
+            segment.take(page.content, keys=sorted(keys))
         found = best([segment], keys=keys, limit=limit)
         hits = sorted(found.hits, key=lambda hit: (-hit[2], hit[1]))[:limit]
         return {row: min(score / found.most, 1.0) for _, row, score in hits}

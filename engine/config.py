@@ -62,7 +62,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     filter_conditions_max: int = 32
     filter_values_max: int = 256
     filter_depth_max: int = 8
-    exact_chunks_max: int = 10_000
+    exact_chunks_max: int = 2_000
     ann_s: float = 10.0
     ann_memory_bytes: int = 512 * MIB
     ann_processes: int = 1

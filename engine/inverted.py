@@ -6,6 +6,7 @@ somebody asks. Pure: terms are made in `lexical`, pages are kept in `store`.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -196,15 +197,18 @@ class Segment:
         assert self._shown is not None
         self._shown[first : first + count] = True
 
-    def take(self, content: bytes | memoryview, *, keys: Keys) -> None:
-        """Passages and weights of those terms that stand in a page, the dead among them."""
+    def take(self, content: bytes | memoryview, *, keys: Sequence[int]) -> None:
+        """Passages and weights of those terms that stand in a page, the dead among them. `keys`
+        ascend."""
         page = read(content)
-        places = np.searchsorted(page.terms, keys)
-        places[places == len(page.terms)] = 0
-        ends = np.cumsum(page.counts, dtype=np.int64)
-        for at in places[page.terms[places] == keys].tolist():
-            span = slice(int(ends[at - 1]) if at else 0, int(ends[at]))
-            self.found[int(page.terms[at])] = (page.passages[span], page.weights[span])
+        terms = page.terms
+        first = bisect_left(keys, int(terms[0]))
+        for key in keys[first : bisect_right(keys, int(terms[-1]), first)]:
+            at = int(terms.searchsorted(key))
+            if terms[at] == key:
+                start = int(page.counts[:at].sum())
+                span = slice(start, start + int(page.counts[at]))
+                self.found[key] = (page.passages[span], page.weights[span])
 
     def where(self, key: int) -> tuple[Numbers, Numbers]:
         """Passages and weights of a term, the dead among them."""

@@ -21,9 +21,9 @@ from engine.store.hits import Answer, Asked, Found, Sides
 from engine.store.near import Target
 from engine.store.termcache import TermCache
 
-# Candidates of each side. A passage that only one side has in its first hundred can still win; one
-# that neither side has cannot.
-CANDIDATES_MIN = 100
+# Candidates of each side. A passage that only one side has among its first can still win; one that
+# neither side has cannot. A hundred find no more: docs/decisions/0010-what-is-found.md
+CANDIDATES_MIN = 50
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
 # Of a hybrid score, the rest is that of the words: docs/decisions/0010-what-is-found.md

@@ -16,7 +16,7 @@ from engine.store.database import Tx
 
 # How many entries the graph's search keeps in view, and where it stops when few of them count. What
 # it costs and what it finds: docs/decisions/0011-two-statements.md
-IN_VIEW = 300
+IN_VIEW = 200
 WALKED_MAX = 5_000
 
 # For the transaction of a question. The graph is walked on where what is in view does not suffice;

@@ -9,8 +9,6 @@ and members never change, and outlive their replacement for a while.
 from collections.abc import Iterable, Sequence
 from typing import LiteralString, NamedTuple
 
-import numpy as np
-
 from engine.inverted import Best, Segment, best
 from engine.lexical import question_terms, term_key
 from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
@@ -167,7 +165,7 @@ async def _fetch(
         },
         binary=True,
     )
-    wanted = np.array(sorted({key for _, key in missing}), dtype=np.int64)
+    wanted = sorted({key for _, key in missing})
     async for row in cursor:
         segments[row["segment_id"]].take(row["content"], keys=wanted)
 

@@ -186,7 +186,7 @@ class Shelf:
         """As a question reads it: only pages that may hold one of its terms."""
         for page in self._pages:
             if any(page.first_term <= key <= page.last_term for key in keys):
-                self.segment.take(page.content, keys=np.array(keys, dtype=np.int64))
+                self.segment.take(page.content, keys=sorted(keys))
 
 
 def _pages(passages: list[list[str]]) -> list[Page]:
