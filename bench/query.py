@@ -1,6 +1,6 @@
 """Queries through the API, question embedded included: latency, recall against a scan, and rate.
 
-Among ever more passages, alone and as a hundredth of a shared table, idle and beside two workers
+Among ever more passages, alone and as a small part of a shared table, idle and beside two workers
 that ingest. What the passages are made of stands in `filling`. `query:1000000` goes on to a
 million.
 """
@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import psycopg
 
@@ -22,14 +23,17 @@ from bench.corpora import corpus
 from bench.filling import Real, fill, real_of
 from bench.ingest import page_text
 from bench.report import Table, show
+from bench.rig import LIMITS as OPEN
 from bench.rig import Rig, rig
 from engine.config import Settings
 from engine.embedding import Registry, open_embedder
 
 SIZES = (1_000, 10_000, 100_000)
-SHARE = 100  # the small RAG has a hundredth of the table
+SHARES = (100, 1_000, 10_000)  # small RAGs have one of so many of the passages in the table
+LIMITS = msgspec.structs.replace(OPEN, ann_memory_bytes=2 << 30, ann_processes=2)
 FILES = 60
 QUERIES, JUDGED = 200, 100
+JUDGED_MAX = 3_000_000  # passages that are scanned for the truth, beyond which fewer are judged
 CALLERS, RATE_S = 4, 8.0
 WORDS = 9  # of a question, as they stand in a passage
 WAIT_S = 3_600.0
@@ -38,7 +42,7 @@ WAIT_S = 3_600.0
 def run(sizes: Sequence[int] = SIZES) -> None:
     figures: dict[str, float] = {}
     rows = []
-    with rig(workers=2) as engine:
+    with rig(workers=2, limits=LIMITS) as engine:
         paths = corpus("html", files_max=FILES).paths
         rag_id, _ = engine.ingest(engine.upload(paths))
         with psycopg.connect(engine.admin_url) as connection:
@@ -56,12 +60,13 @@ def run(sizes: Sequence[int] = SIZES) -> None:
             rows.append((f"{size}", *(str(value) for value in found.values())))
             print(rows[-1], flush=True)
         figures |= asking.busy(rag_id, name=str(held))
-        small = str(engine.post("/rags", json={"name": "small"})["id"])
-        fill(engine.admin_url, engine.settings.database_url, small, real=real,
-             passages=held // SHARE)  # fmt: skip
-        found = asking.measured(small, name=f"{held // SHARE}_of_{held}")
-        figures |= found
-        rows.append((f"{held // SHARE} of {held}", *(str(value) for value in found.values())))
+        for share in SHARES:
+            small = str(engine.post("/rags", json={"name": "small"})["id"])
+            fill(engine.admin_url, engine.settings.database_url, small, real=real,
+                 passages=held // share)  # fmt: skip
+            found = asking.measured(small, name=f"{held // share}_of_{held}")
+            figures |= found
+            rows.append((f"{held // share} of {held}", *(str(value) for value in found.values())))
     head = ("passages", "p50 ms", "p95 ms", "recall@10", "queries/s")
     show(Table(title="query", head=head, rows=rows), bench="query", **figures)
 
@@ -115,8 +120,9 @@ class Asking:
     def recall(self, rag_id: str) -> float:
         """Of the ten nearest by a scan, how many a dense query of ten finds."""
         shares = []
+        judged = max(20, min(JUDGED, JUDGED_MAX // self._engine.passages(rag_id)))
         with psycopg.connect(self._engine.admin_url) as connection:
-            for _ in range(JUDGED):
+            for _ in range(judged):
                 question = self.question()
                 vector = self._embedder.embed_query(question)
                 hits = self.ask(rag_id, query=question, mode="dense", top_k=10)
@@ -165,8 +171,9 @@ class Asking:
 def _nearest(connection: "psycopg.Connection[Any]", rag_id: str, vector: Any) -> set[str]:
     text = "[" + ",".join(f"{each:.6f}" for each in np.asarray(vector)) + "]"
     rows = connection.execute(
-        "WITH scored AS MATERIALIZED (SELECT id, embedding <#> %s::halfvec AS distance FROM chunks"
-        " WHERE rag_id = %s) SELECT id FROM scored ORDER BY distance LIMIT 10", (text, rag_id),
+        "WITH scored AS MATERIALIZED (SELECT c.id, c.embedding <#> %s::halfvec AS distance"
+        " FROM indexes i JOIN chunks c ON c.index_id = i.id WHERE i.rag_id = %s)"
+        " SELECT id FROM scored ORDER BY distance LIMIT 10", (text, rag_id),
     ).fetchall()  # fmt: skip
     return {str(row[0]) for row in rows}
 
