@@ -16,6 +16,9 @@ from engine.store.database import Tx
 
 CROWD = 4  # so many of one size are put together, the next size is so many times as large
 CROWD_MAX = 64  # and not more at once
+# Below CROWD ** 5 passages all are of one size: each segment costs a question as many looks as a
+# large one does, and so few passages are written anew in 20 ms, every two seconds at most.
+SMALL = 4
 FULL = PASSAGES_MAX // 2  # a segment that only its dead are a reason to write anew
 DEAD_SHARE = 0.2
 DEAD_MAX = 1_000  # members: each costs every question a look
@@ -71,7 +74,7 @@ async def crowds(tx: Tx, *, limit: int, fresh_s: float = EVER_S) -> list[Crowd]:
             WHERE state = 'live' AND changed_at > now() - make_interval(secs => %(fresh_s)s)
         ), sized AS (
             SELECT s.customer_id, s.profile_id, s.id, s.chunk_count,
-                   floor(ln(s.chunk_count) / ln(%(crowd)s)) AS size
+                   GREATEST(floor(ln(s.chunk_count) / ln(%(crowd)s)), %(small)s) AS size
             FROM fresh CROSS JOIN LATERAL (
                 SELECT customer_id, profile_id, id, chunk_count FROM segments
                 WHERE profile_id = fresh.profile_id AND state = 'live'
@@ -94,6 +97,7 @@ async def crowds(tx: Tx, *, limit: int, fresh_s: float = EVER_S) -> list[Crowd]:
         {
             "crowd": CROWD,
             "crowd_max": CROWD_MAX,
+            "small": SMALL,
             "full": FULL,
             "chunks_max": PASSAGES_MAX,
             "limit": limit,

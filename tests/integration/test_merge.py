@@ -53,6 +53,20 @@ async def test_small_segments_become_few_and_answer_the_same(store: Store) -> No
     assert await ask(store, customer_id, rag_id, "kettle cup7 shop") == before
 
 
+async def test_small_segments_are_of_one_size_and_large_ones_wait_for_their_like(
+    store: Store,
+) -> None:
+    customer_id = await store.customer()
+    rag_id = await store.rag(customer_id)
+    for count in (1, 5, 20, 1_100):
+        await wordy(store, customer_id, rag_id, ["kettle"] * count)
+    assert await merge_of(store).once() == 0
+    await wordy(store, customer_id, rag_id, ["kettle"] * 70)
+    assert await merge_of(store).once() == 4
+    rows = await store.fetch("SELECT chunk_count FROM segments WHERE state = 'live' ORDER BY 1")
+    assert [row["chunk_count"] for row in rows] == [96, 1_100]
+
+
 async def test_what_is_dead_is_left_out_and_its_marks_go(store: Store) -> None:
     customer_id, rag_id = await filled(store, count=4)
     gone = await wordy(store, customer_id, rag_id, ["a kettle that goes"])
