@@ -9,6 +9,7 @@ from fix_ann import Filler
 from fix_store import Store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
 from engine.hits import Mode
 from engine.inverted import Best
@@ -153,6 +154,15 @@ def test_the_statement_ranks_as_the_rule_says(
     assert answer.sides.word_count == min(limit, len(given_hits))
     living = sum(map(corpus.alive, corpus.vectors))
     assert answer.sides.near_count == (0 if vector is None else min(limit, living))
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize(("dense", "ann_number"), [(False, None), (True, None), (True, 10**9)])
+def test_the_driver_remembers_how_each_statement_is_sent(
+    dense: bool, ann_number: int | None, filtered: bool
+):
+    statement = hits._statement(dense=dense, ann_number=ann_number, filtered=filtered)
+    assert len(statement) <= MAX_CACHED_STATEMENT_LENGTH
 
 
 def test_of_a_score_the_cosine_has_its_share_and_all_of_it_where_nobody_has_the_words():
