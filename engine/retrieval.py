@@ -6,7 +6,8 @@ table is asked through it, and scanned after all where that would give too littl
 in the caller's transaction, which sees one moment: an answer is never half old and half new.
 """
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -67,7 +68,7 @@ async def candidates(
     tx: Tx,
     *,
     question: Question,
-    vector: Awaitable[Vector] | None,
+    vector: asyncio.Future[Vector] | None,
     limit: int,
     count: int,
     exact_chunks_max: int,

@@ -25,8 +25,7 @@ from engine.errors import (
 from engine.filters import Filter, predicate, read_filter
 from engine.hits import Hit, Mode
 from engine.models import CustomerId, Noun, RagId, SourceId
-from engine.retrieval import Question, candidates_for
-from engine.retrieval import candidates as candidates_of
+from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
 from engine.store import Database, Tx, entries, near, rags, sources, vectors
 from engine.store.hits import Found
@@ -37,7 +36,6 @@ from engine.text import clean_text
 
 # A library is read as far as people read: what ranks lower answers nothing any more.
 RANK_MAX = 1_000
-
 
 # Hits of one source that say the same are folded into one, so a few more are read than are wanted,
 # and where that leaves too few, all candidates. Where these do not suffice, so many times more are
@@ -213,7 +211,7 @@ class Search:
         limit = candidates_for(top_k)
         count = top_k + max(SPARE_MIN, top_k // 4)
         while True:
-            candidates = await candidates_of(
+            looked = await candidates(
                 tx,
                 question=question,
                 vector=vector,
@@ -222,14 +220,14 @@ class Search:
                 exact_chunks_max=self._limits.exact_chunks_max,
                 terms=self._terms,
             )
-            chosen = different(candidates.found, top_k=top_k)
+            chosen = different(looked.found, top_k=top_k)
             if len(chosen) == top_k:
                 return chosen
-            if len(candidates.found) < count:  # all of them were read
-                if candidates.complete:
+            if len(looked.found) < count:  # all of them were read
+                if looked.complete:
                     return chosen
                 if limit == CANDIDATES_MAX:
-                    return repeated(candidates.found, chosen=chosen, top_k=top_k)
+                    return repeated(looked.found, chosen=chosen, top_k=top_k)
                 limit = min(limit * WIDER, CANDIDATES_MAX)
             count = 2 * limit + 1
 
