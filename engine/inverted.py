@@ -22,7 +22,7 @@ NORMALISATION = 0.75  # b: how far a passage of more than the usual length is di
 PASSAGES_MAX = 65_536  # of a segment: their numbers fit into 16 bits
 PAGE_BYTES = 4_000
 COMMON_SHARE = 0.05  # of the passages: terms of more are looked at last, and only where it matters
-NEAR_MAX = 2_000  # looked up in the list of a common term; for more, adding all of it is faster
+LOOKED_UP = 1 / 15  # of a common term's passages: looking one up costs so much more than adding all
 TIES_MAX = 1_000  # passages that are as good as the last hit: among more, chance decides
 STEPS = 65_535  # a weight is stored as so many parts of 1
 MOST = STEPS * (1 + 1e-9)  # of a weight, and more than sums in 64 bits can be off
@@ -225,12 +225,22 @@ class Segment:
             return len(passages)
         return len(passages) - int(self._dead[passages].sum())
 
+    def most(self, idf: Mapping[int, float]) -> float:
+        """More than a passage of it can score."""
+        return sum(value for key, value in idf.items() if len(self.where(key)[0])) * MOST
+
     def silence(self, scores: Scores) -> None:
         """Nothing for who is no hit."""
         if self._dead is not None:
             scores[self._dead] = 0
         if self._shown is not None:
             scores[~self._shown] = 0
+
+    def add(self, scores: Scores, *, key: int, idf: float) -> None:
+        """What a term gives to everybody."""
+        passages, weights = self.where(key)
+        scores[passages] += weights * idf
+        self.silence(scores)
 
     def add_to(self, scores: Scores, numbers: Numbers, *, key: int, idf: float) -> None:
         """What a term gives to these passages."""
@@ -262,86 +272,86 @@ def best(segments: Sequence[Segment], *, keys: Sequence[int], limit: int) -> Bes
         return NO_HITS
     # In parts of a step, as weights are.
     idf = {key: rarity(counts[key], total=total) / STEPS for key in rare}
-    starts = np.cumsum([0, *(segment.chunk_count for segment in segments)])
-    common = [key for key in rare if counts[key] > COMMON_SHARE * total]
-    places, scores = _near(segments, idf=idf, common=common, starts=starts, limit=limit)
-    top = _top(scores, limit=limit)
-    hits = _hits(places[top], scores=scores[top], starts=starts, segments=segments)
-    return Best(hits=list(hits), most=sum(idf.values()) * STEPS)
+    common = {key: idf[key] for key in rare if counts[key] > COMMON_SHARE * total}
+    terms = _Terms(rare={key: idf[key] for key in rare if key not in common}, common=common)
+    found = _Found(limit=limit)
+    # From the largest on: what is found there says soonest who need not be looked at elsewhere.
+    for segment in sorted(segments, key=lambda each: -each.chunk_count):
+        if segment.most(idf) >= found.least:
+            found.add(segment.id, *_near(segment, terms, least=found.least, limit=limit))
+    return Best(hits=found.hits(), most=sum(idf.values()) * STEPS)
 
 
-def _near(
-    segments: Sequence[Segment],
-    *,
-    idf: Mapping[int, float],
-    common: Sequence[int],
-    starts: Places,
-    limit: int,
-) -> tuple[Places, Scores]:
-    """Where the `limit` best are among, segments one behind the other, and all of their scores.
+class _Terms(NamedTuple):
+    """The weights of a question's terms, each part from the rarest on."""
 
-    Words that stand nearly everywhere weigh little: whoever is too far below the one at the limit
-    without them is no hit with all of them either. Only the others are looked at, once they are
-    few; until then the rarest of the `common` ones are added to everybody.
+    rare: Mapping[int, float]
+    common: Mapping[int, float]
+
+
+class _Found:
+    """The best so far; `least` is the score of the one at the limit, 0 until there are so many."""
+
+    def __init__(self, *, limit: int) -> None:
+        self.least = 0.0
+        self._limit = limit
+        self._hits: list[tuple[int, Places, Scores]] = []
+
+    def add(self, segment_id: int, numbers: Places, scores: Scores) -> None:
+        kept = scores >= self.least
+        self._hits.append((segment_id, numbers[kept], scores[kept]))
+        self.least = _least(np.concatenate([each for *_, each in self._hits]), limit=self._limit)
+
+    def hits(self) -> list[tuple[int, int, float]]:
+        """Best first where there are more than the limit."""
+        found = [
+            (segment_id, number, score)
+            for segment_id, numbers, scores in self._hits
+            for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+            if score >= self.least
+        ]
+        if len(found) <= self._limit:
+            return found
+        return sorted(found, key=lambda hit: -hit[2])[: self._limit + TIES_MAX]
+
+
+def _near(segment: Segment, terms: _Terms, *, least: float, limit: int) -> tuple[Places, Scores]:
+    """Those of a segment among whom its `limit` best are, with a score of `least`, and all scores.
+
+    Words that stand nearly everywhere weigh little: whoever is too far below without them is no hit
+    with all of them either. Only the others are looked at, once they are few; until then the rarest
+    of the common ones are added to everybody.
     """
-    everywhere = list(common)
-    totals = _summed(
-        segments, {key: value for key, value in idf.items() if key not in common}, starts=starts
-    )
+    left = list(terms.common)
+    totals = _summed(segment, terms.rare)
     while True:
-        places = np.flatnonzero(totals > 0)
-        scores = totals[places]
-        bound = _least(scores, limit=limit) - sum(idf[key] for key in everywhere) * MOST
-        near = np.flatnonzero(scores >= bound)
-        if not everywhere or (bound > 0 and len(near) <= NEAR_MAX):
+        bound = least or _least(totals[totals > 0], limit=limit)
+        bound -= sum(terms.common[key] for key in left) * MOST
+        near = np.flatnonzero(totals >= bound if bound > 0 else totals > 0)
+        if not left or (bound > 0 and len(near) <= LOOKED_UP * len(segment.where(left[0])[0])):
             break
-        totals += _summed(segments, {everywhere[0]: idf[everywhere.pop(0)]}, starts=starts)
-    places, scores = places[near], scores[near]
-    _add(segments, {key: idf[key] for key in everywhere}, places, scores, starts=starts)
-    return places, scores
+        segment.add(totals, key=left[0], idf=terms.common[left.pop(0)])
+    scores = totals[near]
+    numbers = near.astype(np.uint16)
+    for key in left:
+        segment.add_to(scores, numbers, key=key, idf=terms.common[key])
+    return near, scores
 
 
-def _summed(segments: Sequence[Segment], idf: Mapping[int, float], *, starts: Places) -> Scores:
-    """What these terms give to each passage that may be a hit, segments one behind the other."""
-    passages, weights, firsts, values = [], [], [], []
-    for segment, start in zip(segments, starts.tolist(), strict=False):
-        for key, value in idf.items():
-            numbers, parts = segment.where(key)
-            if len(numbers):
-                passages.append(numbers)
-                weights.append(parts)
-                firsts.append(start)
-                values.append(value)
-    if not passages:
-        return np.zeros(int(starts[-1]))
-    sizes = [len(numbers) for numbers in passages]
-    summed = np.bincount(
-        np.concatenate(passages, dtype=np.intp) + np.repeat(firsts, sizes),
-        np.concatenate(weights) * np.repeat(values, sizes),
-        minlength=int(starts[-1]),
+def _summed(segment: Segment, idf: Mapping[int, float]) -> Scores:
+    """What these terms give to each passage that may be a hit."""
+    found = [(*segment.where(key), value) for key, value in idf.items()]
+    sizes = [len(passages) for passages, _, _ in found]
+    if not sum(sizes):
+        return np.zeros(segment.chunk_count)
+    totals = np.bincount(
+        np.concatenate([passages for passages, _, _ in found]),
+        np.concatenate([weights for _, weights, _ in found])
+        * np.repeat([value for *_, value in found], sizes),
+        minlength=segment.chunk_count,
     ).astype(np.float64, copy=False)
-    for segment, (start, end) in zip(segments, pairwise(starts.tolist()), strict=True):
-        segment.silence(summed[start:end])
-    return summed
-
-
-def _add(
-    segments: Sequence[Segment],
-    idf: Mapping[int, float],
-    places: Places,
-    scores: Scores,
-    *,
-    starts: Places,
-) -> None:
-    """What these terms give to passages at `places`, which ascend."""
-    edges = np.searchsorted(places, starts).tolist()
-    for segment, start, (first, end) in zip(
-        segments, starts.tolist(), pairwise(edges), strict=False
-    ):
-        if first < end:
-            numbers = (places[first:end] - start).astype(np.uint16)
-            for key, value in idf.items():
-                segment.add_to(scores[first:end], numbers, key=key, idf=value)
+    segment.silence(totals)
+    return totals
 
 
 def _least(scores: Scores, *, limit: int) -> float:
@@ -353,25 +363,6 @@ def _least(scores: Scores, *, limit: int) -> float:
     if len(good) >= limit:
         scores = good
     return float(np.partition(scores, len(scores) - limit)[len(scores) - limit])
-
-
-def _top(scores: Scores, *, limit: int) -> Places:
-    """Those that are as good as the one at the limit; best first where there are more than asked
-    for."""
-    if len(scores) <= limit:
-        return np.arange(len(scores))
-    places = np.flatnonzero(scores >= _least(scores, limit=limit))
-    order = np.argsort(-scores[places], kind="stable")
-    return places[order][: limit + TIES_MAX]
-
-
-def _hits(
-    places: Places, *, scores: Scores, starts: Places, segments: Sequence[Segment]
-) -> Iterator[tuple[int, int, float]]:
-    which = np.searchsorted(starts, places, side="right") - 1
-    numbers = places - starts[which]
-    for at, number, score in zip(which.tolist(), numbers.tolist(), scores.tolist(), strict=True):
-        yield segments[at].id, number, score
 
 
 def _sorted(terms: Keys, *, passages: Numbers, weights: Numbers) -> Postings:

@@ -80,7 +80,7 @@ class Search:
         self._database = database
         self._models = models
         self._limits = limits
-        self._terms = TermCache()
+        self._terms = TermCache(bytes_max=limits.terms_remembered_bytes_max)
         self._models_of: dict[tuple[CustomerId, RagId], str] = {}
 
     async def query(

@@ -23,7 +23,7 @@ from engine.store.database import Tx
 DIMENSIONS_MAX = 4_000  # of halfvec in HNSW; larger vectors are scanned
 LOCK_TIMEOUT_MS = 1_000  # nobody who asks waits for long behind a table that is to be dropped
 # Without a vote of autovacuum: vacuuming a graph takes minutes where building it anew takes less.
-LINKS = 12
+LINKS = 16
 BUILD_CANDIDATES = 200
 
 
