@@ -80,6 +80,8 @@ async def candidates(
     approximate = vector is not None and await _is_approximate(
         tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
     )
+    if approximate:
+        await near.widen(tx, entries=question.target.ann_entries)
     asked = Asked(
         customer_id=question.customer_id,
         rag_id=question.rag_id,

@@ -5,6 +5,7 @@ ann.py the only module where a table's name becomes part of a statement. Vectors
 L2-normalised, so the inner product is the cosine.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,9 @@ from engine.store.database import Tx
 # How many entries the graph's search keeps in view, and where it stops when few of them count. What
 # it costs and what it finds: docs/decisions/0011-two-statements.md
 IN_VIEW = 200
+VIEWED_ENTRIES = 100_000  # of a larger graph more is kept in view
+VIEWED_POWER = 0.5
+IN_VIEW_MAX = 1_000  # pgvector's
 WALKED_MAX = 5_000
 
 # For the transaction of a question. The graph is walked on where what is in view does not suffice;
@@ -44,6 +48,7 @@ class Target(Noun, frozen=True, kw_only=True):
     embedding_model: str
     searchable: bool
     ann_number: int | None
+    ann_entries: int
 
 
 async def target(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Target | None:
@@ -51,6 +56,7 @@ async def target(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Target | 
         Target,
         """
         SELECT p.id AS profile_id, p.embedding_model, a.number AS ann_number,
+               COALESCE(a.entries, 0) AS ann_entries,
                EXISTS (SELECT FROM indexes i JOIN sources s ON s.id = i.source_id
                        WHERE i.profile_id = p.id AND i.customer_id = %(customer_id)s
                          AND i.generation_live IS NOT NULL AND s.deleted_at IS NULL) AS searchable
@@ -61,6 +67,18 @@ async def target(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Target | 
         """,
         {"customer_id": customer_id, "rag_id": rag_id},
     )
+
+
+def in_view(entries: int) -> int:
+    """How many entries of a graph of this size are kept in view."""
+    wide = IN_VIEW * math.pow(entries / VIEWED_ENTRIES, VIEWED_POWER)
+    return min(max(IN_VIEW, round(wide)), IN_VIEW_MAX)
+
+
+async def widen(tx: Tx, *, entries: int) -> None:
+    """For the rest of a transaction with SETTINGS, before a graph of this size is walked."""
+    if (wide := in_view(entries)) > IN_VIEW:
+        await tx.run("SELECT set_config('hnsw.ef_search', %(wide)s, true)", {"wide": str(wide)})
 
 
 async def chunk_count(
