@@ -1,7 +1,6 @@
 """How long a claim takes beside 100,000 due rows of 1,000 customers, on embedded Postgres."""
 
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -10,6 +9,8 @@ from uuid import uuid4
 
 import psycopg
 
+from bench.report import Table, show
+from bench.rig import inside
 from engine.local import LocalServices
 from engine.models import WorkerId
 from engine.store import Database, claims
@@ -20,13 +21,11 @@ SOURCES_PER_CUSTOMER = 100
 CLAIMS = 300
 
 FILL = f"""
-SET ROLE rag_worker;
 INSERT INTO customers (name) SELECT 'customer ' || n FROM generate_series(1, {CUSTOMERS}) n;
 INSERT INTO rags (customer_id, name) SELECT id, 'rag' FROM customers;
 INSERT INTO sources (customer_id, rag_id, url, name)
 SELECT r.customer_id, r.id, 'https://example.com/' || n, 'page'
 FROM rags r, generate_series(1, {SOURCES_PER_CUSTOMER}) n;
-RESET ROLE;
 ANALYZE;
 """
 
@@ -37,13 +36,13 @@ def run() -> None:
         with LocalServices(Path(folder) / "data", redis=False) as local:
             url = local.services.database_url
             asyncio.run(apply_schema(url))
-            with psycopg.connect(url, autocommit=True) as connection:
+            admin_url = inside(local.services.admin_url, url)
+            with psycopg.connect(admin_url, autocommit=True) as connection:
                 for statement in FILL.split(";"):
                     if statement.strip():
                         connection.execute(statement)
             times_ms, due_ms = asyncio.run(_claim(url))
-    report = {
-        "bench": "claim",
+    figures = {
         "due_rows": CUSTOMERS * SOURCES_PER_CUSTOMER,
         "customers": CUSTOMERS,
         "claims": CLAIMS,
@@ -51,12 +50,9 @@ def run() -> None:
         "p95_ms": round(sorted(times_ms)[int(0.95 * len(times_ms))], 2),
         "any_due_median_ms": round(statistics.median(due_ms), 2),
     }
-    print("claim     due rows  customers   median ms   p95 ms   any due ms")
-    print(
-        f"{'':8}{report['due_rows']:>10,}{CUSTOMERS:>11,}{report['median_ms']:>12}"
-        f"{report['p95_ms']:>9}{report['any_due_median_ms']:>13}"
-    )
-    print(json.dumps(report))
+    head = ("due rows", "customers", "claims", "median ms", "p95 ms", "any due ms")
+    rows = [tuple(f"{value:,}" for value in figures.values())]
+    show(Table(title="claim", head=head, rows=rows), bench="claim", **figures)
 
 
 async def _claim(url: str) -> tuple[list[float], list[float]]:

@@ -167,7 +167,7 @@ def rig(
         made = Rig(
             settings,
             client=stack.enter_context(client),
-            admin_url=_inside(services.admin_url, settings.database_url),
+            admin_url=inside(services.admin_url, settings.database_url),
         )
         made.api = stack.enter_context(_process("engine", "serve", settings=settings))
         _until_up(settings)
@@ -180,7 +180,7 @@ def rig(
         yield made
 
 
-def _inside(admin_url: str, database_url: str) -> str:
+def inside(admin_url: str, database_url: str) -> str:
     """The superuser's way into the engine's database."""
     return make_conninfo(admin_url, dbname=conninfo_to_dict(database_url)["dbname"])
 
