@@ -49,7 +49,6 @@ _NOTHING = Postings(
     weights=np.zeros(0, dtype=np.uint16),
 )
 _NO_ONE = (_NOTHING.passages, _NOTHING.weights)
-_NOWHERE = (np.zeros(0, dtype=np.intp), np.zeros(0))
 
 
 class Page(NamedTuple):

@@ -24,8 +24,8 @@ class Asked(Noun, frozen=True, kw_only=True):
     """What a statement looks for.
 
     `vector` None: by words alone; `words`: what ranks by them, placed in segments. `limit`: the
-    candidates of each side. `dense_share`: of a score, see engine.fusion. `count`: how many are
-    read, of those that have `min_score`. `ann_number` None: all that is live is looked at.
+    candidates of each side. `dense_share`: of a score, as of engine.retrieval. `count`: how many
+    are read, of those that have `min_score`. `ann_number` None: all that is live is looked at.
     """
 
     customer_id: CustomerId

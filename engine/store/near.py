@@ -8,9 +8,6 @@ L2-normalised, so the inner product is the cosine.
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.models import CustomerId, Noun, ProfileId, RagId, SourceId
 from engine.store.ann import table_name
 from engine.store.database import Tx
@@ -34,9 +31,6 @@ SETTINGS: Mapping[str, str] = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-
-Vector = NDArray[np.float32]
-
 
 _OF_SOURCES = "AND i.source_id = ANY(%(source_ids)s)"
 

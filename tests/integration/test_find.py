@@ -34,6 +34,7 @@ class Corpus:
         self.rag_id, self.profile_id = RagId(rag_id), ProfileId(profile_id)
         self.vectors: dict[Key, np.ndarray] = {}
         self.members: list[list[Key]] = []
+        self.segment_ids: list[int] = []
         drawn = np.random.default_rng(11).integers(-4, 5, (SOURCES, PER_SOURCE, 4)) / 4
         indexes = [self._source(filler, each.astype(np.float32)) for each in drawn]
         for number in range(SEGMENTS):
@@ -57,7 +58,7 @@ class Corpus:
             " VALUES (%s, %s, 'live', %s, '{en.1}') RETURNING id",
             [self.customer_id, self.profile_id, len(indexes) * PER_SOURCE],
         ).fetchall()[0]
-        self.segment_ids = [*getattr(self, "segment_ids", []), segment_id]
+        self.segment_ids.append(segment_id)
         for number, index_id in enumerate(indexes):
             filler.connection.execute(
                 "INSERT INTO segment_members (segment_id, first_number, chunk_count, first_ordinal,"
