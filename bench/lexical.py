@@ -26,10 +26,11 @@ from engine.lexical import Analyser, terms
 from engine.local import LocalServices
 from engine.models import CustomerId, IndexId, ProfileId, RagId, SourceId
 from engine.stopwords import FUNCTION_WORDS
-from engine.store import Database, Tx, merging, postings, rags, segments
+from engine.store import Database, Tx, merging, postings, rags, segments, targets
 from engine.store.claims import ClaimedIndex
 from engine.store.schema import apply_schema
 from engine.store.segments import NewSegment
+from engine.store.targets import Head
 from engine.store.termcache import TermCache
 from workers.merge import Merge
 
@@ -239,8 +240,12 @@ async def _ask(place: Place, random: np.random.Generator) -> tuple[float, float,
     with _costs(place) as spent:
         for question in questions:
             started = time.perf_counter()
-            async with place.database.transaction() as tx:
-                await _ranked(tx, place, question=question)
+            asking = targets.asking(
+                place.database, customer_id=place.customer_id, rag_id=place.rag_id
+            )
+            async with asking as (tx, target):
+                assert target
+                await _ranked(tx, place, heads=target.segments, question=question)
             wall_ms.append((time.perf_counter() - started) * 1000)
     cpu_ms = 1000 * spent[0].both / QUESTIONS
     return statistics.median(wall_ms), sorted(wall_ms)[int(0.95 * QUESTIONS)], cpu_ms
@@ -256,11 +261,12 @@ def _word(rank: int) -> str:
     return COMMON[rank] if rank < len(COMMON) else f"w{rank:x}g"
 
 
-async def _ranked(tx: Tx, place: Place, *, question: str) -> None:
+async def _ranked(tx: Tx, place: Place, *, heads: Sequence[Head], question: str) -> None:
     words = await postings.gathered(
         tx,
         customer_id=place.customer_id,
         profile_id=place.profile_id,
+        heads=heads,
         question=question,
         source_ids=None,
         cache=place.terms,

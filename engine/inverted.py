@@ -25,7 +25,7 @@ COMMON_SHARE = 0.05  # of the passages: terms of more are looked at last, and on
 LOOKED_UP = 1 / 15  # of a common term's passages: looking one up costs so much more than adding all
 TIES_MAX = 1_000  # passages that are as good as the last hit: among more, chance decides
 STEPS = 65_535  # a weight is stored as so many parts of 1
-MOST = STEPS * (1 + 1e-9)  # of a weight, and more than sums in 64 bits can be off
+SLACK = 1 + 1e-9  # more than sums in 64 bits can be off
 
 Keys = NDArray[np.int64]
 Numbers = NDArray[np.uint16]
@@ -48,7 +48,17 @@ _NOTHING = Postings(
     passages=np.zeros(0, dtype=np.uint16),
     weights=np.zeros(0, dtype=np.uint16),
 )
-_NO_ONE = (_NOTHING.passages, _NOTHING.weights)
+
+
+class Where(NamedTuple):
+    """Where a term stands in a segment: its passages and weights, and the highest of these."""
+
+    passages: Numbers
+    weights: Numbers
+    most: int
+
+
+NOWHERE = Where(_NOTHING.passages, _NOTHING.weights, most=0)
 
 
 class Page(NamedTuple):
@@ -180,7 +190,7 @@ class Segment:
     def __init__(self, *, id: int, chunk_count: int) -> None:
         self.id = id
         self.chunk_count = chunk_count
-        self.found: dict[int, tuple[Numbers, Numbers]] = {}
+        self.found: dict[int, Where] = {}
         self._dead: NDArray[np.bool_] | None = None
         self._shown: NDArray[np.bool_] | None = None
 
@@ -207,11 +217,12 @@ class Segment:
             if terms[at] == key:
                 start = int(page.counts[:at].sum())
                 span = slice(start, start + int(page.counts[at]))
-                self.found[key] = (page.passages[span], page.weights[span])
+                weights = page.weights[span]
+                self.found[key] = Where(page.passages[span], weights, most=int(weights.max()))
 
-    def where(self, key: int) -> tuple[Numbers, Numbers]:
-        """Passages and weights of a term, the dead among them."""
-        return self.found.get(key, _NO_ONE)
+    def where(self, key: int) -> Where:
+        """Of a term, the dead among its passages."""
+        return self.found.get(key, NOWHERE)
 
     @property
     def live(self) -> int:
@@ -219,36 +230,35 @@ class Segment:
 
     def count(self, key: int) -> int:
         """How many live passages have a term."""
-        passages, _ = self.where(key)
+        passages = self.where(key).passages
         if self._dead is None:
             return len(passages)
         return len(passages) - int(self._dead[passages].sum())
 
     def most(self, idf: Mapping[int, float]) -> float:
-        """More than a passage of it can score."""
-        return sum(value for key, value in idf.items() if len(self.where(key)[0])) * MOST
+        """No passage of it scores more by these terms."""
+        return sum(self.where(key).most * value for key, value in idf.items()) * SLACK
 
-    def silence(self, scores: Scores) -> None:
-        """Nothing for who is no hit."""
+    def hits(self, totals: Scores, *, least: float = 0.0) -> Places:
+        """Who may be a hit, and has at least this score, if any."""
+        numbers = np.flatnonzero(totals >= least if least > 0 else totals > 0)
         if self._dead is not None:
-            scores[self._dead] = 0
+            numbers = numbers[~self._dead[numbers]]
         if self._shown is not None:
-            scores[~self._shown] = 0
+            numbers = numbers[self._shown[numbers]]
+        return numbers
 
-    def add(self, scores: Scores, *, key: int, idf: float) -> None:
+    def add(self, totals: Scores, *, key: int, idf: float) -> None:
         """What a term gives to everybody."""
-        passages, weights = self.where(key)
-        scores[passages] += weights * idf
-        self.silence(scores)
+        passages, weights, _ = self.where(key)
+        totals[passages] += weights * idf
 
     def add_to(self, scores: Scores, numbers: Numbers, *, key: int, idf: float) -> None:
-        """What a term gives to these passages."""
-        passages, weights = self.where(key)
-        if len(passages):
-            places = np.searchsorted(passages, numbers)
-            places[places == len(passages)] = 0
-            have = passages[places] == numbers
-            scores[have] += weights[places[have]] * idf
+        """What a term of this segment gives to these passages."""
+        passages, weights, _ = self.where(key)
+        places = passages.searchsorted(numbers)
+        have = passages.take(places, mode="clip") == numbers
+        scores += weights.take(places, mode="clip") * have * idf
 
 
 class Best(NamedTuple):
@@ -321,36 +331,35 @@ def _near(segment: Segment, terms: _Terms, *, least: float, limit: int) -> tuple
     with all of them either. Only the others are looked at, once they are few; until then the rarest
     of the common ones are added to everybody.
     """
-    left = list(terms.common)
+    left = {key: value for key, value in terms.common.items() if segment.where(key).most}
     totals = _summed(segment, terms.rare)
     while True:
-        bound = least or _least(totals[totals > 0], limit=limit)
-        bound -= sum(terms.common[key] for key in left) * MOST
-        near = np.flatnonzero(totals >= bound if bound > 0 else totals > 0)
-        if not left or (bound > 0 and len(near) <= LOOKED_UP * len(segment.where(left[0])[0])):
+        bound = least or _least(totals[segment.hits(totals)], limit=limit)
+        bound -= segment.most(left)
+        near = segment.hits(totals, least=bound)
+        key = next(iter(left), None)
+        if key is None or (bound > 0 and len(near) <= LOOKED_UP * len(segment.where(key).passages)):
             break
-        segment.add(totals, key=left[0], idf=terms.common[left.pop(0)])
+        segment.add(totals, key=key, idf=left.pop(key))
     scores = totals[near]
     numbers = near.astype(np.uint16)
-    for key in left:
-        segment.add_to(scores, numbers, key=key, idf=terms.common[key])
+    for key, value in left.items() if len(near) else ():
+        segment.add_to(scores, numbers, key=key, idf=value)
     return near, scores
 
 
 def _summed(segment: Segment, idf: Mapping[int, float]) -> Scores:
-    """What these terms give to each passage that may be a hit."""
-    found = [(*segment.where(key), value) for key, value in idf.items()]
-    sizes = [len(passages) for passages, _, _ in found]
+    """What these terms give to each passage."""
+    found = [(segment.where(key), value) for key, value in idf.items()]
+    sizes = [len(where.passages) for where, _ in found]
     if not sum(sizes):
         return np.zeros(segment.chunk_count)
-    totals = np.bincount(
-        np.concatenate([passages for passages, _, _ in found]),
-        np.concatenate([weights for _, weights, _ in found])
-        * np.repeat([value for *_, value in found], sizes),
+    return np.bincount(
+        np.concatenate([where.passages for where, _ in found]),
+        np.concatenate([where.weights for where, _ in found])
+        * np.repeat([value for _, value in found], sizes),
         minlength=segment.chunk_count,
     ).astype(np.float64, copy=False)
-    segment.silence(totals)
-    return totals
 
 
 def _least(scores: Scores, *, limit: int) -> float:

@@ -19,7 +19,7 @@ from engine.inverted import NO_HITS, Best
 from engine.models import CustomerId, Noun, RagId, SourceId
 from engine.store import Tx, attributes, hits, near, postings
 from engine.store.hits import Answer, Asked, Found, Sides
-from engine.store.near import Target
+from engine.store.targets import Target
 from engine.store.termcache import TermCache
 
 # Candidates of each side. A passage that only one side has among its first can still win; one that
@@ -177,6 +177,7 @@ async def _gathered(
         tx,
         customer_id=question.customer_id,
         profile_id=question.target.profile_id,
+        heads=question.target.segments,
         question=question.text,
         source_ids=source_ids,
         cache=terms,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -27,9 +28,9 @@ from engine.hits import Hit, Mode
 from engine.models import CustomerId, Noun, RagId, SourceId
 from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
-from engine.store import Database, Tx, entries, near, rags, sources, vectors
+from engine.store import Database, Tx, entries, rags, sources, targets, vectors
 from engine.store.hits import Found
-from engine.store.near import Target
+from engine.store.targets import Target
 from engine.store.termcache import TermCache
 from engine.store.vectors import SourceHit
 from engine.text import clean_text
@@ -156,19 +157,20 @@ class Search:
         return _Embedding(model=model, vector=vector)
 
     async def _model_of(self, wanted: _Wanted) -> str:
-        async with self._database.transaction(customer_id=wanted.customer_id) as tx:
-            target = await _target(tx, wanted=wanted)
+        async with self._asking(wanted) as (tx, found):
+            target = await _checked(tx, wanted=wanted, target=found)
         while len(self._models_of) >= REMEMBERED_MAX:
             self._models_of.pop(next(iter(self._models_of)))
         self._models_of[wanted.customer_id, wanted.rag_id] = target.embedding_model
         return target.embedding_model
 
+    def _asking(self, wanted: _Wanted) -> AbstractAsyncContextManager[tuple[Tx, Target | None]]:
+        return targets.asking(self._database, customer_id=wanted.customer_id, rag_id=wanted.rag_id)
+
     async def _answered(self, wanted: _Wanted, *, embedding: _Embedding | None) -> tuple[Hit, ...]:
         """Raises Superseded when the model is another one by now, or the ANN table was dropped."""
-        async with self._database.transaction(
-            customer_id=wanted.customer_id, snapshot=True, settings=near.SETTINGS
-        ) as tx:
-            target = await _target(tx, wanted=wanted)
+        async with self._asking(wanted) as (tx, found):
+            target = await _checked(tx, wanted=wanted, target=found)
             if embedding is not None and embedding.model != target.embedding_model:
                 raise Superseded
             source_ids: Sequence[SourceId] | None = wanted.source_ids or None
@@ -327,9 +329,8 @@ class Search:
         return wanted
 
 
-async def _target(tx: Tx, *, wanted: _Wanted) -> Target:
+async def _checked(tx: Tx, *, wanted: _Wanted, target: Target | None) -> Target:
     """What answers for the RAG. RagNotFound, SourceNotFound, RagNotReady."""
-    target = await near.target(tx, customer_id=wanted.customer_id, rag_id=wanted.rag_id)
     if target is None:
         raise RagNotFound("There is no such RAG.")
     await _check_sources(

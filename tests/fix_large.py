@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 import pytest
@@ -12,8 +13,9 @@ from engine.config import Limits
 from engine.hits import Mode
 from engine.models import CustomerId, IndexId, ProfileId, RagId, SourceId
 from engine.retrieval import Question, candidates
-from engine.store import hits, near
+from engine.store import Tx, hits, targets
 from engine.store.hits import Asked, Found
+from engine.store.targets import Target
 from engine.store.termcache import TermCache
 from workers.ann import AnnKeeper
 from workers.failpoint import Failpoint
@@ -44,9 +46,11 @@ class Large:
 
     async def number(self) -> int | None:
         """Of the table that is asked."""
-        async with self.store.api.transaction(customer_id=self.customer_id) as tx:
-            target = await near.target(tx, customer_id=self.customer_id, rag_id=self.rag_id)
-        return target.ann_number if target else None
+        async with self.asking() as (_, target):
+            return target.ann_number if target else None
+
+    def asking(self) -> AbstractAsyncContextManager[tuple[Tx, Target | None]]:
+        return targets.asking(self.store.api, customer_id=self.customer_id, rag_id=self.rag_id)
 
     async def ask(
         self,
@@ -57,10 +61,7 @@ class Large:
         exact_chunks_max: int = 5,
     ) -> list[Key]:
         """What the planner finds, best first."""
-        async with self.store.api.transaction(
-            customer_id=self.customer_id, snapshot=True, settings=near.SETTINGS
-        ) as tx:
-            target = await near.target(tx, customer_id=self.customer_id, rag_id=self.rag_id)
+        async with self.asking() as (tx, target):
             assert target
             question = Question(
                 customer_id=self.customer_id,

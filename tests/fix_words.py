@@ -12,13 +12,13 @@ from engine.models import (
     Document,
     IndexId,
     Passage,
-    ProfileId,
     RagId,
     SourceId,
 )
-from engine.store import Tx, indexes, postings, rags, segments, sources
+from engine.store import Tx, indexes, postings, rags, segments, sources, targets
 from engine.store.claims import ClaimedIndex
 from engine.store.merging import Crowd
+from engine.store.targets import Target
 from engine.store.termcache import TermCache
 from workers.words import words
 
@@ -93,13 +93,12 @@ async def ask(
     source_ids: Sequence[SourceId] | None = None,
 ) -> list[Ranked]:
     """As the API asks, under row-level security."""
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-        assert profile
+    async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (tx, target):
+        assert target
         return await ranked(
             tx,
             customer_id=customer_id,
-            profile_id=profile.id,
+            target=target,
             question=question,
             limit=limit,
             source_ids=source_ids,
@@ -111,7 +110,7 @@ async def ranked(
     tx: Tx,
     *,
     customer_id: CustomerId,
-    profile_id: ProfileId,
+    target: Target,
     question: str,
     limit: int,
     source_ids: Sequence[SourceId] | None = None,
@@ -121,7 +120,8 @@ async def ranked(
     words = await postings.gathered(
         tx,
         customer_id=customer_id,
-        profile_id=profile_id,
+        profile_id=target.profile_id,
+        heads=target.segments,
         question=question,
         source_ids=source_ids,
         cache=cache,

@@ -1,11 +1,13 @@
 """Connections, transactions and the translation of driver errors. No statement about a table."""
 
+import asyncio
 import logging
 import select
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Literal, LiteralString, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal, LiteralString, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -83,11 +85,26 @@ class OwnerConnection(Connection):
     answer_timeout_s = BUILD_TIMEOUT_S
 
 
-class Tx:
-    """An open transaction, opaque outside of engine.store."""
+class Opening(NamedTuple):
+    """A statement that is sent together with BEGIN. Each session keeps it prepared under `name`, of
+    parameters `$1`, `$2` and so on that are all ids."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+    name: LiteralString
+    statement: LiteralString
+    ids: tuple[UUID, ...]
+
+
+class Tx:
+    """An open transaction, opaque outside of engine.store. `opened`: the rows of its opening."""
+
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[dict[str, Any]],
+        *,
+        opened: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self.connection = connection
+        self.opened = opened
 
     async def run(self, query: LiteralString, params: Params | None = None) -> int:
         """Execute; returns the number of rows touched."""
@@ -143,6 +160,7 @@ class Database:
         self.connections = connections
         self._waiting_max = waiting_max
         self._waiting = 0
+        self._endings: set[asyncio.Task[None]] = set()
         self._pool = AsyncConnectionPool(
             url,
             min_size=min(2, connections),
@@ -167,6 +185,7 @@ class Database:
         return self
 
     async def close(self) -> None:
+        await asyncio.gather(*self._endings, return_exceptions=True)
         await self._pool.close()
 
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -179,19 +198,24 @@ class Database:
         customer_id: CustomerId | None = None,
         snapshot: bool = False,
         settings: Mapping[str, str] = NO_SETTINGS,
+        opening: Opening | None = None,
     ) -> AsyncIterator[Tx]:
         """One transaction: committed at the end, rolled back on any error.
 
         `customer_id` is what row-level security lets rag_api see. `snapshot`: all statements see
-        what the first one saw, so only for reading. `settings` of the session hold for this
-        transaction, and are the engine's own, no caller's. Raises DatabaseUnavailable when the
-        server is away.
+        what the first one saw, so only for reading; nobody waits for its end. `settings` of the
+        session hold for this transaction, and are the engine's own, no caller's. `opening` costs no
+        round trip of its own. Raises DatabaseUnavailable when the server is away.
         """
         named = {**settings, "rag_engine.customer_id": customer_id.hex} if customer_id else settings
         with translated():
-            async with self._lent() as connection:
-                await connection.execute(_begin(named, snapshot=snapshot), prepare=False)
-                yield Tx(connection)
+            async with self._lent(reading=snapshot) as connection:
+                begin = _begin(named, snapshot=snapshot)
+                if opening is None:
+                    await connection.execute(begin, prepare=False)
+                    yield Tx(connection)
+                else:
+                    yield Tx(connection, opened=await _opened(connection, begin, opening))
                 if connection.closed:
                     # The driver would leave out the COMMIT without a word.
                     raise psycopg.OperationalError("the connection closed before its commit")
@@ -217,8 +241,9 @@ class Database:
         return None if row is None else msgspec.convert(row, kind)
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
-        """A connection of the pool, for which only so many may wait.
+    async def _lent(self, *, reading: bool = False) -> AsyncIterator[Connection]:
+        """A connection of the pool, for which only so many may wait. `reading`: it is taken back
+        without keeping the caller.
 
         Counted here: the pool's own count keeps those who gave up until a connection comes, and
         with a full count it refuses everybody before it looks for one. It would stay away for ever.
@@ -231,12 +256,29 @@ class Database:
             connection = await self._pool.getconn()
         finally:
             self._waiting -= 1
-        try:
-            async with connection:  # commits what it finds begun, or rolls it back
-                yield connection
-        finally:
-            connection.used_at = time.monotonic()
-            await self._pool.putconn(connection)
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(self._taken_back, connection)
+            await ending.enter_async_context(
+                connection
+            )  # commits what it finds begun, or rolls back
+            yield connection
+            if reading:
+                self._ends_later(ending.pop_all())
+
+    async def _taken_back(self, connection: Connection) -> None:
+        connection.used_at = time.monotonic()
+        await self._pool.putconn(connection)
+
+    def _ends_later(self, ending: AsyncExitStack) -> None:
+        """Nobody waits for a COMMIT that changes nothing."""
+        task = asyncio.create_task(ending.aclose())
+        self._endings.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._endings.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.info("a reading session was lost", extra={"reason": str(error)})
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Tx]:
@@ -270,6 +312,26 @@ def _begin(settings: Mapping[str, str], *, snapshot: bool) -> bytes:
     a message takes no parameters: but hexadecimal digits and our own constants hold no quotes."""
     level = " ISOLATION LEVEL REPEATABLE READ" if snapshot else ""
     return f"BEGIN{level}; {_set(settings)}".encode()
+
+
+async def _opened(
+    connection: Connection, begin: bytes, opening: Opening
+) -> Sequence[dict[str, Any]]:
+    """Begins, and gives the rows of an opening. A session that does not know it yet learns it."""
+    ids = ", ".join(f"'{each.hex}'" for each in opening.ids)
+    message = b"%b; EXECUTE %b(%b)" % (begin, opening.name.encode(), ids.encode())
+    try:
+        cursor = await connection.execute(message, prepare=False)
+    except psycopg.errors.InvalidSqlStatementName:
+        await connection.rollback()
+        kinds = ", ".join("uuid" for _ in opening.ids)
+        await connection.execute(
+            f"PREPARE {opening.name} ({kinds}) AS {opening.statement}".encode()
+        )
+        cursor = await connection.execute(message, prepare=False)
+    while cursor.nextset():
+        pass
+    return await cursor.fetchall()
 
 
 def _set(settings: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ L2-normalised, so the inner product is the cosine.
 import math
 from collections.abc import Mapping, Sequence
 
-from engine.models import CustomerId, Noun, ProfileId, RagId, SourceId
+from engine.models import CustomerId, ProfileId, SourceId
 from engine.store.ann import table_name
 from engine.store.database import Tx
 
@@ -33,34 +33,6 @@ SETTINGS: Mapping[str, str] = {
 }
 
 _OF_SOURCES = "AND i.source_id = ANY(%(source_ids)s)"
-
-
-class Target(Noun, frozen=True, kw_only=True):
-    """What a query asks: the live profile of a RAG, and its ANN table where it has one."""
-
-    profile_id: ProfileId
-    embedding_model: str
-    searchable: bool
-    ann_number: int | None
-    ann_entries: int
-
-
-async def target(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Target | None:
-    return await tx.one(
-        Target,
-        """
-        SELECT p.id AS profile_id, p.embedding_model, a.number AS ann_number,
-               COALESCE(a.entries, 0) AS ann_entries,
-               EXISTS (SELECT FROM indexes i JOIN sources s ON s.id = i.source_id
-                       WHERE i.profile_id = p.id AND i.customer_id = %(customer_id)s
-                         AND i.generation_live IS NOT NULL AND s.deleted_at IS NULL) AS searchable
-        FROM rags r
-        JOIN profiles p ON p.id = r.profile_live
-        LEFT JOIN ann_tables a ON a.profile_id = p.id AND a.customer_id = %(customer_id)s
-        WHERE r.id = %(rag_id)s AND r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
-        """,
-        {"customer_id": customer_id, "rag_id": rag_id},
-    )
 
 
 def in_view(entries: int) -> int:

@@ -1,7 +1,7 @@
-"""Search by words: BM25 over the live segments of a profile, in two statements and a part of one.
+"""Search by words: BM25 over the live segments of a profile, in one statement and a part of one.
 
-The first says which segments there are and what is dead in them, the second fetches the pages where
-terms of the question stand that are not remembered from an earlier one, the third (`places`, a part
+Which segments there are and what is dead in them say `targets`; the statement fetches the pages
+where terms of the question stand that are not remembered from an earlier one, the part (`places`,
 of `hits.find`) says which chunks the best numbers stand for. They need no common snapshot: pages
 and members never change, and outlive their replacement for a while.
 """
@@ -13,6 +13,7 @@ from engine.inverted import Best, Segment, best
 from engine.lexical import question_terms, term_key
 from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
 from engine.store.database import Tx
+from engine.store.targets import Head
 from engine.store.termcache import TermCache
 
 
@@ -25,14 +26,6 @@ class Scored(Noun, frozen=True, kw_only=True):
     score: float
     segment_id: int
     number: int
-
-
-class _Head(Noun, frozen=True, kw_only=True):
-    id: int
-    chunk_count: int
-    analysers: list[str]
-    dead_firsts: list[int]
-    dead_counts: list[int]
 
 
 class _Range(Noun, frozen=True, kw_only=True):
@@ -56,16 +49,17 @@ async def gathered(
     *,
     customer_id: CustomerId,
     profile_id: ProfileId,
+    heads: Sequence[Head],
     question: str,
     source_ids: Sequence[SourceId] | None,
     cache: TermCache,
 ) -> Words:
-    """What is needed to rank the live chunks of a profile by the words of a question.
+    """What is needed to rank the live chunks of a profile by the words of a question. `heads`: of
+    the segments that answer for it.
 
     `source_ids`: only those of these sources are hits; how rare a term is counts over all of them
     still.
     """
-    heads = await _live(tx, customer_id=customer_id, profile_id=profile_id)
     terms = question_terms(question, analysers=sorted({a for h in heads for a in h.analysers}))
     segments = {head.id: _segment(head) for head in heads}
     keys = [term_key(term) for term in terms]
@@ -81,35 +75,11 @@ async def gathered(
     return Words(segments=list(segments.values()), keys=keys)
 
 
-def _segment(head: _Head) -> Segment:
+def _segment(head: Head) -> Segment:
     segment = Segment(id=head.id, chunk_count=head.chunk_count)
     for first, count in zip(head.dead_firsts, head.dead_counts, strict=True):
         segment.bury(first, count=count)
     return segment
-
-
-async def _live(tx: Tx, *, customer_id: CustomerId, profile_id: ProfileId) -> list[_Head]:
-    """In one statement, because a merge drops the marks of what it leaves out."""
-    return await tx.all(
-        _Head,
-        """
-        WITH dead AS (
-            SELECT m.segment_id, array_agg(m.first_number) AS firsts,
-                   array_agg(m.chunk_count) AS counts
-            FROM dead_members d JOIN segment_members m ON m.id = d.member_id
-            WHERE d.profile_id = %(profile_id)s AND d.customer_id = %(customer_id)s
-              AND m.customer_id = %(customer_id)s
-            GROUP BY m.segment_id
-        )
-        SELECT s.id, s.chunk_count, s.analysers, COALESCE(dead.firsts, '{}') AS dead_firsts,
-               COALESCE(dead.counts, '{}') AS dead_counts
-        FROM segments s LEFT JOIN dead ON dead.segment_id = s.id
-        WHERE s.profile_id = %(profile_id)s AND s.customer_id = %(customer_id)s
-          AND s.state = 'live'
-        ORDER BY s.id
-        """,
-        {"profile_id": profile_id, "customer_id": customer_id},
-    )
 
 
 async def _recall(

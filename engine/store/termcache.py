@@ -7,12 +7,10 @@ words are asked for most, and are the most to read: without this they are most o
 
 from collections import OrderedDict
 
-from engine.inverted import Numbers
+from engine.inverted import Where
 
 BYTES_MAX = 64 * 1024 * 1024
 ENTRY_BYTES = 400  # of a term that stands nowhere: keys, arrays and the entry itself
-
-Where = tuple[Numbers, Numbers]  # passages and weights
 
 
 class TermCache:
@@ -37,13 +35,12 @@ class TermCache:
         """Copied, so that a page of which one term is wanted does not stay as a whole."""
         if (segment_id, key) in self._entries:
             return
-        passages, weights = where
-        self._entries[segment_id, key] = (passages.copy(), weights.copy())
-        self._bytes += _size(passages)
+        copied = Where(where.passages.copy(), where.weights.copy(), most=where.most)
+        self._entries[segment_id, key] = copied
+        self._bytes += _size(copied)
         while self._bytes > self._bytes_max:
-            _, (passages, _) = self._entries.popitem(last=False)
-            self._bytes -= _size(passages)
+            self._bytes -= _size(self._entries.popitem(last=False)[1])
 
 
-def _size(passages: Numbers) -> int:
-    return ENTRY_BYTES + 2 * passages.nbytes
+def _size(where: Where) -> int:
+    return ENTRY_BYTES + 2 * where.passages.nbytes

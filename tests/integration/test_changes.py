@@ -9,7 +9,7 @@ from fix_store import Store
 from engine.errors import InvalidRequest, RagNotFound, Superseded
 from engine.models import ChangeStatus, State, rag_status
 from engine.profiles import Wanted
-from engine.store import changes, customers, near, retired
+from engine.store import changes, customers, retired, targets
 
 __all__ = ["move"]  # fixtures
 
@@ -62,10 +62,10 @@ async def test_nothing_answers_by_two_profiles_and_none_by_neither(move: Move) -
     await move.build(claim)
     rows = await move.store.fetch("SELECT profile_live, profile_next FROM rags")
     assert rows[0] == {"profile_live": claim.profile_id, "profile_next": None} != old
-    async with move.store.api.transaction(customer_id=move.customer_id) as tx:
-        target = await near.target(tx, customer_id=move.customer_id, rag_id=claim.rag_id)
-    assert target is not None
-    assert (target.profile_id, target.searchable) == (claim.profile_id, True)
+    asking = targets.asking(move.store.api, customer_id=move.customer_id, rag_id=claim.rag_id)
+    async with asking as (_, target):
+        assert target is not None
+        assert (target.profile_id, target.searchable) == (claim.profile_id, True)
     assert (await move.source(source_id)).searchable
 
 

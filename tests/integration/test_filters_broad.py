@@ -10,7 +10,7 @@ from engine.filters import Comparison, Operator, Predicate, predicate
 from engine.hits import Mode
 from engine.models import CustomerId, RagId, SourceId
 from engine.retrieval import Candidates, Question, candidates
-from engine.store import attributes, near, postings
+from engine.store import attributes, postings, targets
 from engine.store.termcache import TermCache
 
 pytestmark = pytest.mark.anyio
@@ -59,8 +59,7 @@ async def found(
     source_ids: list[SourceId],
     limit: int,
 ) -> Candidates:
-    async with store.api.transaction(customer_id=customer_id, snapshot=True) as tx:
-        target = await near.target(tx, customer_id=customer_id, rag_id=rag_id)
+    async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (tx, target):
         assert target
         question = Question(
             customer_id=customer_id,

@@ -6,7 +6,7 @@ import pytest
 from fix_store import Store
 from fix_words import CACHES, ask, delete, ranked, refresh, wordy
 
-from engine.store import rags
+from engine.store import targets
 from engine.store.termcache import TermCache
 
 pytestmark = pytest.mark.anyio
@@ -67,13 +67,16 @@ async def test_another_customer_finds_nothing_even_by_the_id_of_the_profile(stor
     rag_id = await store.rag(customer_id)
     await wordy(store, customer_id, rag_id, ["a kettle"])
     assert await ask(store, customer_id, rag_id, "kettle")  # and now the process remembers it
-    rows = await store.fetch("SELECT id FROM profiles WHERE rag_id = %(id)s", id=rag_id)
+    async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (_, target):
+        assert target
     for database in (store.api, store.worker):
-        async with database.transaction(customer_id=stranger_id) as tx:
+        asking = targets.asking(database, customer_id=stranger_id, rag_id=rag_id)
+        async with asking as (tx, none):
+            assert none is None
             found = await ranked(
                 tx,
                 customer_id=stranger_id,
-                profile_id=rows[0]["id"],
+                target=target,
                 question="kettle",
                 limit=5,
                 cache=CACHES[store],
@@ -117,17 +120,21 @@ async def test_the_statements_of_a_question_read_by_index_only(store: Store) -> 
             plans.append("\n".join(row["QUERY PLAN"] for row in await cursor.fetchall()))
         return await execute(*args, **kwargs)
 
-    async with store.api.transaction(customer_id=customer_id) as tx:
-        profile = await rags.profile(tx, customer_id=customer_id, rag_id=rag_id)
-        assert profile
-        await tx.run("SET LOCAL enable_seqscan = off")  # the tables of a test fit into few pages
+    async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (tx, target):
+        assert target
+        rows = await tx.connection.execute(
+            b"EXPLAIN EXECUTE answering('%b', '%b')"
+            % (customer_id.hex.encode(), rag_id.hex.encode()),
+            prepare=False,
+        )
+        plans.append("\n".join(row["QUERY PLAN"] for row in await rows.fetchall()))
         execute = tx.connection.execute
         tx.connection.execute = explained  # type: ignore[method-assign]
         try:
             found = await ranked(
                 tx,
                 customer_id=customer_id,
-                profile_id=profile.id,
+                target=target,
                 question="word7 kettle",
                 limit=5,
                 cache=TermCache(),

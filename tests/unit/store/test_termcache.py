@@ -2,21 +2,24 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.inverted import Where
 from engine.store.termcache import ENTRY_BYTES, TermCache
 
 PLACES = st.tuples(st.integers(1, 4), st.integers(-3, 3), st.integers(0, 50))
 
 
 def where(count):
-    return np.arange(count, dtype=np.uint16), np.full(count, 7, dtype=np.uint16)
+    weights = np.full(count, 7, dtype=np.uint16)
+    return Where(np.arange(count, dtype=np.uint16), weights, most=7 if count else 0)
 
 
 def test_what_was_put_is_there_and_nothing_else():
     cache = TermCache()
     cache.put(1, 5, where(3))
     cache.put(1, 6, where(0))
-    assert cache.get(1, 5)[0].tolist() == [0, 1, 2]
-    assert [array.tolist() for array in cache.get(1, 6)] == [[], []]
+    passages, weights, most = cache.get(1, 5)
+    assert (passages.tolist(), weights.tolist(), most) == ([0, 1, 2], [7, 7, 7], 7)
+    assert (len(cache.get(1, 6).passages), cache.get(1, 6).most) == (0, 0)
     assert cache.get(1, 7) is None
     assert cache.get(2, 5) is None
 
@@ -24,8 +27,8 @@ def test_what_was_put_is_there_and_nothing_else():
 def test_the_page_that_a_term_was_read_from_does_not_stay():
     cache = TermCache()
     page = np.zeros(10_000, dtype=np.uint16)
-    cache.put(1, 5, (page[:2], page[2:4]))
-    assert [array.base for array in cache.get(1, 5)] == [None, None]
+    cache.put(1, 5, Where(page[:2], page[2:4], most=0))
+    assert [array.base for array in cache.get(1, 5)[:2]] == [None, None]
 
 
 def test_the_least_recently_used_gives_way():
