@@ -28,7 +28,7 @@ LEAVES = SHORT[:6]  # as many segments, all of one size: a crowd
 LARGE = (LONG[0], MIDDLE[0])  # more passages than are candidates, so that the graph is asked
 EXACT_MAX = 100
 OTHER_TOKENS = 48
-TOP_K = 20
+TOP_K = 50  # twice as many are candidates, which is more than have any of those words
 SETTLED_S = 40.0
 NEVER_S = 600.0
 
