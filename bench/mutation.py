@@ -65,7 +65,7 @@ TARGETS = {
                 {"_add", "_own_starts", "_fits", "_passage", "_embedded"}
             ),
             "workers/reading.py": frozenset(
-                {"tape_of", "_segments", "_cut_behind_blanks", "counts", "_tokens_of"}
+                {"tape_of", "_segments", "_cut_behind_blanks", "counts", "owned"}
             ),
             "workers/pieces.py": frozenset(
                 {"count", "reach", "back", "_at", "block_at", "skip_blank", "covering", "cut_up"}

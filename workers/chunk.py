@@ -157,17 +157,14 @@ class _Chunker:
                 if self._fits(piece, tokens=tokens, own_tokens=own_tokens):
                     yield self._passage(piece, embedded=string, tokens=tokens)
                 else:
-                    (found,) = self.spans.spans([string])
-                    own = self._own_starts(piece, string=string, found=found)
+                    own = self._own_starts(piece, string=string)
                     yield from self._settled(self._halves(piece, own=own))
 
-    def _own_starts(
-        self, piece: Piece, *, string: str, found: list[tuple[int, int]]
-    ) -> "array[int]":
+    def _own_starts(self, piece: Piece, *, string: str) -> "array[int]":
         # Where the tokens of the piece's own text start, as positions of the document.
         offset = len(string) - (piece.end - piece.start)
-        own = sorted(max(first, offset) for first, last in found if last > offset)
-        return array("I", (piece.start - offset + first for first in own))
+        own = self.reading.owned(string, owned_from=offset)
+        return array("I", (piece.start - offset + start for start in own))
 
     def _fits(self, piece: Piece, *, tokens: int, own_tokens: int) -> bool:
         if tokens <= self.caps.embedded_tokens and own_tokens <= self.caps.chunk_tokens:

@@ -2,42 +2,42 @@
 
 What lives here: where the tokens of a text start, and how many a string has. What does not: where a
 text is cut (workers/pieces.py) and what fits (workers/chunk.py). A tokenizer that takes the words
-between blanks one by one (BERT's) is asked once for each different word; any other one reads every
-text in segments, and every passage once more.
+between blanks one by one (BERT's) is not asked at all, because its vocabulary can be walked; any
+other one reads every text in segments, and every passage once more.
 """
 
-import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
-from itertools import chain
 from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from workers.pieces import Tape
 
 T = TypeVar("T")
 Spans = list[tuple[int, int]]
-Known = dict[str, tuple[int, ...]]  # where the tokens of a word start in it
 
 # The tokenizer is asked for this much at a time, so that it never holds the interpreter for long.
 BATCH_CHARACTERS = 100_000
 SEGMENT_CHARACTERS = 4_000
-# Words that are remembered, over all documents of a process: some 10 MB. Longer ones are no words.
-KNOWN_WORDS_MAX = 50_000
-KNOWN_CHARACTERS_MAX = 64
+
+
+class WordPieces(Protocol):
+    """A tokenizer's vocabulary, to which words are what counts."""
+
+    def starts(self, text: str) -> npt.NDArray[np.uint32]:
+        """Where the tokens of the text start, ascending, in code points."""
+        ...
 
 
 class TokenSpans(Protocol):
     """The tokenizer of the embedding model, without special tokens and without truncation."""
 
     @property
-    def words(self) -> re.Pattern[str] | None:
-        """What a text may be taken apart into without changing a token; None if nothing is sure.
-
-        What lies between two matches has no tokens.
-        """
+    def pieces(self) -> WordPieces | None:
+        """Finds tokens without the tokenizer, and by blanks texts may be taken apart and put
+        together; None where that is not sure."""
         ...
 
     def __hash__(self) -> int: ...
@@ -61,14 +61,14 @@ class Reading(Protocol):
         """
         ...
 
+    def owned(self, string: str, *, owned_from: int) -> "array[int]":
+        """Where those tokens start in the string that reach behind the given position."""
+        ...
 
-@lru_cache(maxsize=4)
+
 def reading_of(spans: TokenSpans) -> Reading:
-    """The cheapest sound way to ask this tokenizer; kept, because what it learns serves the next
-    document as well."""
-    if spans.words is None:
-        return WholeReading(spans)
-    return WordReading(spans, words=spans.words)
+    """The cheapest sound way to read with this tokenizer."""
+    return WholeReading(spans) if spans.pieces is None else WordReading(spans.pieces)
 
 
 class WholeReading:
@@ -89,68 +89,42 @@ class WholeReading:
             for tokens, offset in zip(found, owned_from, strict=True)
         ]
 
+    def owned(self, string: str, *, owned_from: int) -> "array[int]":
+        """See Reading.owned."""
+        (found,) = self._spans.spans([string])
+        return array(
+            "I", sorted(max(start, owned_from) for start, end in found if end > owned_from)
+        )
+
 
 class WordReading:
-    """Knows the tokens of each word it has met, and adds them up. Safe to share between threads:
-    what is known of a word never changes, and whoever works with a table keeps it to the end."""
+    """Reads words, wherever they stand."""
 
-    def __init__(self, spans: TokenSpans, *, words: re.Pattern[str]) -> None:
-        self._spans = spans
-        self._words = words
-        self._known: Known = {}
+    def __init__(self, pieces: WordPieces) -> None:
+        self._pieces = pieces
 
     def tape(self, text: str) -> Tape:
         """See Reading.tape."""
         starts = array("I")
         for start, end in _slices(text):
-            first = [match.start() for match in self._words.finditer(text, start, end)]
-            words = self._words.findall(text, start, end)
-            known, rest = self._learned(words)
-            tokens = [known.get(word) or rest[word] for word in words]
-            counts = np.fromiter(map(len, tokens), np.uint32, len(tokens))
-            inside = np.fromiter(chain.from_iterable(tokens), np.uint32, int(counts.sum()))
-            starts.frombytes((np.repeat(np.array(first, np.uint32), counts) + inside).tobytes())
+            found = self._pieces.starts(text[start:end]) + np.uint32(start)
+            starts.frombytes(found.tobytes())
         return Tape(starts=starts, end=len(text))
 
     def counts(self, strings: Sequence[str], *, owned_from: Sequence[int]) -> list[tuple[int, int]]:
         """See Reading.counts."""
-        pairs = [
-            (self._words.findall(string, 0, offset), self._words.findall(string, offset))
-            for string, offset in zip(strings, owned_from, strict=True)
-        ]
-        known, rest = self._learned(chain.from_iterable(chain(*pair) for pair in pairs))
-        found = []
-        for pair in pairs:
-            above, own = (sum(len(known.get(word) or rest[word]) for word in part) for part in pair)
-            found.append((above + own, own))
-        return found
+        starts = self._pieces.starts("\n".join(strings))
+        lengths = np.array([len(string) + 1 for string in strings], np.int64)
+        ends = np.cumsum(lengths)
+        begins = ends - lengths
+        owned = begins + np.array(owned_from, np.int64)
+        first, own, last = np.searchsorted(starts, (begins, owned, ends))
+        return list(zip((last - first).tolist(), (last - own).tolist(), strict=True))
 
-    def _learned(self, words: Iterable[str]) -> tuple[Known, Known]:
-        """What is known of these words: of most of them for good, of the rest for this once."""
-        if len(self._known) > KNOWN_WORDS_MAX:
-            self._known = {}
-        known: Known = self._known
-        rest: Known = {}
-        fresh = sorted(set(words) - known.keys())
-        lines = batches(fresh, size=len, most=SEGMENT_CHARACTERS)
-        for batch in batches(lines, size=lambda line: sum(map(len, line))):
-            found = self._spans.spans(["\n".join(line) for line in batch])
-            for line, spans in zip(batch, found, strict=True):
-                for word, tokens in _tokens_of(line, spans=spans):
-                    keep = tokens and len(word) <= KNOWN_CHARACTERS_MAX
-                    (known if keep else rest)[word] = tokens
-        return known, rest
-
-
-def _tokens_of(line: Sequence[str], *, spans: Spans) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Where the tokens of each word of a line start in it; `spans` are those of the line."""
-    start = number = 0
-    for word in line:
-        end, first = start + len(word), number
-        while number < len(spans) and spans[number][0] < end:
-            number += 1
-        yield word, tuple([token - start for token, _ in spans[first:number]])
-        start = end + 1
+    def owned(self, string: str, *, owned_from: int) -> "array[int]":
+        """See Reading.owned."""
+        starts = self._pieces.starts(string)
+        return array("I", starts[np.searchsorted(starts, owned_from) :].tobytes())
 
 
 def tape_of(text: str, *, spans: TokenSpans) -> Tape:

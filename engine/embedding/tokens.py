@@ -1,7 +1,7 @@
 """The model's tokenizer: counting tokens, cutting texts between them, and what the model reads."""
 
-import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -10,12 +10,15 @@ from tokenizers import Tokenizer
 from engine.embedding.batches import slabs
 from engine.embedding.install import verified_folder
 from engine.embedding.specs import MINILM, ModelSpec
+from engine.embedding.wordpiece import WordPieces
 from engine.errors import ModelUnavailable
 from engine.models import Noun
 
 # An encoding takes some hundred bytes a token. One call sees no more text than this at once,
 # unless a single text is longer.
 SLAB_CHARACTERS = 1_000_000
+PREFIX = "##"
+BLANKS = " \t\n\r"
 
 
 class TokenSpans:
@@ -26,12 +29,18 @@ class TokenSpans:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.words = _words_of(tokenizer)
-        """What a text may be taken apart into without changing a token; None if nothing is sure."""
         self.special_tokens: int = tokenizer.num_special_tokens_to_add(is_pair=False)
         """How many tokens are added to every text, the longest prefix of the model among them; they
         count towards `tokens_max`."""
         self.special_tokens += max(self.counts(prefixes), default=0)
+
+    @cached_property
+    def pieces(self) -> WordPieces | None:
+        """Finds where tokens start without asking; None where that is not sure.
+
+        Made when it is first used (some 100 ms and 13 MiB), because who only embeds does not.
+        """
+        return _pieces_of(self, self._tokenizer)
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """For each text the (start, end) of each token, in Unicode code points.
@@ -73,36 +82,40 @@ class TokenSpans:
         return self.counts([text])[0]
 
 
-# What BERT's normalizer and pre-tokenizer set apart wherever it stands: ASCII blanks, ideographs
-# and the marks of their scripts. Nothing on one side of them changes what is made of the other.
-_BLANKS = r" \t\n\r"
-_ALONE = "\u3001-\u3003\u3008-\u3011\u3400-\u4dbf\u4e00-\u9fff\uff01\uff0c\uff1a\uff1b\uff1f"
-_WORDS = re.compile(f"[^{_BLANKS}]+")
-_WORDS_AND_IDEOGRAPHS = re.compile(f"[^{_BLANKS}{_ALONE}]+|[{_ALONE}]")
-
-
-def _words_of(tokenizer: Tokenizer) -> re.Pattern[str] | None:
-    """The tokenizer's own description decides. Where a blank belongs to the token after it, as with
-    SentencePiece and byte-level BPE, nothing may be taken apart."""
+def _pieces_of(spans: TokenSpans, tokenizer: Tokenizer) -> WordPieces | None:
+    """The tokenizer's own description decides. BERT's normalizer and pre-tokenizer look at each
+    character by itself, and set blanks, marks and ideographs apart, so nothing on one side of them
+    changes what is made of the other. Where a blank belongs to the token after it, as with
+    SentencePiece and byte-level BPE, the tokenizer has to be asked."""
     said = msgspec.json.decode(tokenizer.to_str(), type=_Described)
-    bert = (
-        said.normalizer is not None
-        and said.normalizer.type == "BertNormalizer"
-        and said.pre_tokenizer is not None
-        and said.pre_tokenizer.type == "BertPreTokenizer"
-        and said.model.type in ("WordPiece", "WordLevel")
-    )
-    if not bert or any(_WORDS.fullmatch(token.content) is None or token.wide
-                       for token in said.added_tokens):  # fmt: skip
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    if not said.bert or any(token.wide for token in said.added_tokens):
         return None
-    ascii_only = all(token.content.isascii() for token in said.added_tokens)
-    assert said.normalizer
-    return _WORDS_AND_IDEOGRAPHS if ascii_only and said.normalizer.ideographs else _WORDS
+    if said.model.unknown not in vocabulary:
+        return None
+
+    def made_of(text: str) -> list[str]:
+        made = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+        return [word for word, _ in made]
+
+    return WordPieces(
+        list(vocabulary),
+        prefix=PREFIX,
+        letters_max=said.model.letters_max,
+        made_of=made_of,
+        added=[token.content for token in said.added_tokens],
+        ask=spans.spans,
+    )
 
 
 class _Step(Noun, frozen=True, kw_only=True):
     type: str = ""
-    ideographs: bool = msgspec.field(default=False, name="handle_chinese_chars")
+
+
+class _Model(_Step, frozen=True, kw_only=True):
+    unknown: str | None = msgspec.field(default=None, name="unk_token")
+    prefix: str | None = msgspec.field(default=None, name="continuing_subword_prefix")
+    letters_max: int = msgspec.field(default=0, name="max_input_chars_per_word")
 
 
 class _AddedToken(Noun, frozen=True, kw_only=True):
@@ -110,20 +123,31 @@ class _AddedToken(Noun, frozen=True, kw_only=True):
     lstrip: bool
     rstrip: bool
     single_word: bool
+    normalized: bool
 
     @property
     def wide(self) -> bool:
-        """Whether what stands beside it counts."""
-        return self.lstrip or self.rstrip or self.single_word
+        """Whether what stands beside it counts, or it is not found as it is written."""
+        return (
+            self.lstrip or self.rstrip or self.single_word or self.normalized
+            or not self.content or any(one in BLANKS for one in self.content)
+        )  # fmt: skip
 
 
 class _Described(Noun, frozen=True, kw_only=True):
     """What a tokenizer says of itself."""
 
-    model: _Step
+    model: _Model
     normalizer: _Step | None = None
     pre_tokenizer: _Step | None = None
     added_tokens: tuple[_AddedToken, ...] = ()
+
+    @property
+    def bert(self) -> bool:
+        steps = (self.normalizer, self.pre_tokenizer, self.model)
+        names = ("BertNormalizer", "BertPreTokenizer", "WordPiece")
+        # Its prefix is made of marks, so that no word begins with it.
+        return tuple(step and step.type for step in steps) == names and self.model.prefix == PREFIX
 
 
 def open_tokenizer(spec: ModelSpec, models_path: Path) -> TokenSpans:

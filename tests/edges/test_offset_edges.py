@@ -19,7 +19,7 @@ class Words:
     """A tokenizer to which a token is a run of letters."""
 
     calls = 0
-    words = None
+    pieces = None
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         self.calls += 1
@@ -148,7 +148,7 @@ def test_a_long_text_is_counted_in_no_more_batches_than_it_takes() -> None:
 class Forgetful:
     """A tokenizer that leaves out the last text of each call."""
 
-    words = None
+    pieces = None
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(0, 1)] for _ in texts[1:]]
@@ -202,13 +202,23 @@ def test_a_range_is_cut_into_pieces_that_begin_and_end_with_text() -> None:
 TEXT = "x" * 40
 
 
-def chunker(*, chunk_tokens: int, embedded_tokens: int) -> _Chunker:
+class Given(Words):
+    """A tokenizer that finds what it is told, whatever the text."""
+
+    def __init__(self, found: list[tuple[int, int]]) -> None:
+        self.found = found
+
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [self.found for _ in texts]
+
+
+def chunker(*, chunk_tokens: int, embedded_tokens: int, spans: Words | None = None) -> _Chunker:
     document = Document(
         title="", text=TEXT, blocks=(), media_type="text/plain",
         coverage=Coverage(characters=len(TEXT)),
     )  # fmt: skip
     caps = Caps(chunk_tokens=chunk_tokens, overlap_tokens=0, embedded_tokens=embedded_tokens)
-    return _Chunker(document, spans=Words(), caps=caps)
+    return _Chunker(document, spans=spans or Words(), caps=caps)
 
 
 def piece(start: int, end: int, *, bare: bool = False) -> Piece:
@@ -229,10 +239,8 @@ def test_the_tokens_of_a_piece_are_those_that_reach_into_its_own_text(
     found: list[tuple[int, int]], own: list[int]
 ) -> None:
     """Read as "ab", a line break, and two characters that stand at 10 in the document."""
-    starts = chunker(chunk_tokens=9, embedded_tokens=9)._own_starts(
-        piece(10, 12), string="ab\nxx", found=found
-    )
-    assert list(starts) == own
+    reader = chunker(chunk_tokens=9, embedded_tokens=9, spans=Given(found))
+    assert list(reader._own_starts(piece(10, 12), string="ab\nxx")) == own
 
 
 @pytest.mark.parametrize(

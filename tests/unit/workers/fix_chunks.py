@@ -1,6 +1,5 @@
 """Documents and a tokenizer for tests of the chunker: a word, a mark or an ideograph is a token."""
 
-import re
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -16,7 +15,7 @@ class WordSpans:
         self.tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         self.tokenizer.normalizer = normalizers.BertNormalizer()
         self.tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        self.words: re.Pattern[str] | None = None
+        self.pieces = None
         self.characters_max = 0
         self.characters = 0
 

@@ -1,6 +1,5 @@
 """What holds for every document, with tokenizers whose tokens change when a word is cut."""
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from engine.embedding.tokens import TokenSpans
 from engine.models import Block, Coverage, Document, Passage
 from workers.chunk import chunk
 
 
 class Spans:
-    def __init__(self, tokenizer: Tokenizer, *, words: re.Pattern[str] | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.words = words
+        self.pieces = TokenSpans(tokenizer).pieces
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         found = (self.tokenizer.encode(text, add_special_tokens=False) for text in texts)

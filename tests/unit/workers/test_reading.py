@@ -1,7 +1,5 @@
 """A tokenizer asked word by word says the same as one that reads everything."""
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +8,6 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from engine.embedding.tokens import TokenSpans
 from workers.reading import (
     BATCH_CHARACTERS,
-    KNOWN_WORDS_MAX,
-    SEGMENT_CHARACTERS,
     WholeReading,
     WordReading,
     reading_of,
@@ -56,22 +52,6 @@ def sentencepiece() -> Tokenizer:
     return tokenizer
 
 
-class Asked:
-    """Counts what the tokenizer is asked."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.spans_of = TokenSpans(tokenizer)
-        self.words = self.spans_of.words
-        self.characters = 0
-        self.largest = 0
-
-    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        size = sum(map(len, texts))
-        self.characters += size
-        self.largest = max(self.largest, size)
-        return self.spans_of.spans(texts)
-
-
 TAKEN_APART = {
     "letters": wordpiece(),
     "cased": wordpiece(lowercase=False),
@@ -92,11 +72,16 @@ def test_word_by_word_a_tokenizer_finds_what_it_finds_at_once(
     name: str, parts: list[str], above: str
 ) -> None:
     spans = TokenSpans(TAKEN_APART[name])
-    assert spans.words is not None
-    words, whole = WordReading(spans, words=spans.words), WholeReading(spans)
+    assert spans.pieces is not None
+    words, whole = WordReading(spans.pieces), WholeReading(spans)
     strings = [f"{above}\n{part}" for part in parts]
     owned = [len(above) + 1] * len(parts)
     assert words.counts(strings, owned_from=owned) == whole.counts(strings, owned_from=owned)
+    for string in strings:
+        ours, theirs = (
+            reading.owned(string, owned_from=len(above) + 1) for reading in (words, whole)
+        )
+        assert ours == theirs
     for part in parts:
         assert words.tape(part).starts == whole.tape(part).starts
 
@@ -106,41 +91,29 @@ def test_word_by_word_a_tokenizer_finds_what_it_finds_at_once(
     [
         bytewise(),
         sentencepiece(),
-        with_tokens(AddedToken("two words")),
-        with_tokens(AddedToken("left", lstrip=True)),
-        with_tokens(AddedToken("right", rstrip=True)),
-        with_tokens(AddedToken("single", single_word=True)),
+        with_tokens(AddedToken("two words", normalized=False)),
+        with_tokens(AddedToken("left", normalized=False, lstrip=True)),
+        with_tokens(AddedToken("right", normalized=False, rstrip=True)),
+        with_tokens(AddedToken("single", normalized=False, single_word=True)),
+        with_tokens(AddedToken("Lower", normalized=True)),
     ],
-    ids=["bytes", "metaspace", "blank inside", "lstrip", "rstrip", "single word"],
+    ids=["bytes", "metaspace", "blank inside", "lstrip", "rstrip", "single word", "normalized"],
 )
 def test_a_tokenizer_to_which_neighbours_matter_reads_everything(tokenizer: Tokenizer) -> None:
-    assert TokenSpans(tokenizer).words is None
+    assert TokenSpans(tokenizer).pieces is None
     assert isinstance(reading_of(TokenSpans(tokenizer)), WholeReading)
 
 
-def test_each_word_is_read_once_over_all_documents() -> None:
-    asked = Asked(wordpiece())
-    reading = reading_of(asked)
-    text = "some words that come again " * 10_000
-    tape = reading.tape(text)
-    reading.counts([text[:26], text[27:53]], owned_from=[0, 0])
-    assert reading_of(asked) is reading
-    assert asked.characters < 40
-    assert tape.count(0, 27) * 10_000 == len(tape.starts)
+def test_nothing_to_read_has_no_tokens() -> None:
+    reading = reading_of(TokenSpans(wordpiece()))
+    assert list(reading.tape("").starts) == []
+    assert reading.counts([], owned_from=[]) == []
+    assert reading.counts(["", " \n"], owned_from=[0, 1]) == [(0, 0), (0, 0)]
 
 
-def test_endless_different_words_are_read_in_small_batches_and_forgotten() -> None:
-    asked = Asked(wordpiece())
-    reading = WordReading(asked, words=TokenSpans(wordpiece()).words)
-    text = " ".join(f"{number:x}" for number in range(3 * KNOWN_WORDS_MAX))
-    tape = reading.tape(text)
-    assert len(tape.starts) >= 3 * KNOWN_WORDS_MAX
-    assert asked.largest <= BATCH_CHARACTERS + 2 * SEGMENT_CHARACTERS
-    assert len(reading._known) <= KNOWN_WORDS_MAX + BATCH_CHARACTERS
-
-
-def test_a_word_without_end_is_not_remembered() -> None:
-    asked = Asked(wordpiece())
-    reading = WordReading(asked, words=TokenSpans(wordpiece()).words)
-    reading.tape("x" * 10 * BATCH_CHARACTERS)
-    assert reading._known == {}
+def test_a_tape_of_many_slices_counts_on_from_slice_to_slice() -> None:
+    spans = TokenSpans(wordpiece())
+    text = "the thing, " * (2 * BATCH_CHARACTERS // 11)
+    tape = reading_of(spans).tape(text)
+    assert tape.starts == WholeReading(spans).tape(text).starts
+    assert tape.starts[-1] == len(text) - 2
