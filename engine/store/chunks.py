@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.json import encode
 from numpy.typing import NDArray
 from pgvector import HalfVector
 
@@ -20,6 +21,7 @@ from engine.models import (
 from engine.store.claims import ClaimedIndex
 from engine.store.database import Tx
 from engine.store.vectortypes import know_vectors
+from engine.text import clean_text
 
 Vectors = NDArray[np.float32]
 
@@ -63,41 +65,51 @@ async def insert(
     keys: Sequence[bytes],
     vectors: Vectors,
 ) -> None:
-    """One batch in one round trip; `vectors` is (len(passages), dimensions), L2-normalised.
+    """One batch in one statement; `vectors` is (len(passages), dimensions), L2-normalised.
 
-    A pipeline of INSERTs, because COPY is refused to a role under row-level security.
+    Arrays, because COPY is refused to a role under row-level security. And no pipeline: what the
+    driver sends behind one stops the server's clock for idle transactions, so that a process that
+    vanished then would keep its locks for ever.
     """
     await know_vectors(tx)
-    await tx.many(
+    await tx.run(
         """
         INSERT INTO chunks (index_id, generation, ordinal, customer_id, rag_id, source_id,
                             profile_id, start_offset, end_offset, page, tokens, headings, text,
                             embedding_key, embedding)
-        VALUES (%(index_id)s, %(generation)s, %(ordinal)s, %(customer_id)s, %(rag_id)s,
-                %(source_id)s, %(profile_id)s, %(start)s, %(end)s, %(page)s, %(tokens)s,
-                %(headings)s, %(text)s, %(embedding_key)s, %(embedding)b)
+        SELECT %(index_id)s, %(generation)s, p.ordinal, %(customer_id)s, %(rag_id)s, %(source_id)s,
+               %(profile_id)s, p.start_offset, p.end_offset, p.page, p.tokens,
+               ARRAY(SELECT json_array_elements_text(p.headings::json)), p.text, p.embedding_key,
+               p.embedding
+        FROM unnest(%(ordinals)s::int[], %(starts)s::int[], %(ends)s::int[], %(pages)s::int[],
+                    %(tokens)s::int[], %(headings)s::text[], %(texts)s::text[],
+                    %(keys)b::bytea[], %(embeddings)b::halfvec[])
+             AS p (ordinal, start_offset, end_offset, page, tokens, headings, text, embedding_key,
+                   embedding)
         """,
-        [
-            {
-                "index_id": claim.id,
-                "generation": claim.generation,
-                "ordinal": passage.ordinal,
-                "customer_id": claim.customer_id,
-                "rag_id": claim.rag_id,
-                "source_id": claim.source_id,
-                "profile_id": claim.profile_id,
-                "start": passage.start,
-                "end": passage.end,
-                "page": passage.page,
-                "tokens": passage.tokens,
-                "headings": list(passage.headings),
-                "text": passage.text,
-                "embedding_key": key,
-                "embedding": HalfVector(vector),
-            }
-            for passage, key, vector in zip(passages, keys, vectors, strict=True)
-        ],
+        {
+            "index_id": claim.id,
+            "generation": claim.generation,
+            "customer_id": claim.customer_id,
+            "rag_id": claim.rag_id,
+            "source_id": claim.source_id,
+            "profile_id": claim.profile_id,
+            "ordinals": [passage.ordinal for passage in passages],
+            "starts": [passage.start for passage in passages],
+            "ends": [passage.end for passage in passages],
+            "pages": [passage.page for passage in passages],
+            "tokens": [passage.tokens for passage in passages],
+            "headings": [_as_json(passage.headings) for passage in passages],
+            "texts": [passage.text for passage in passages],
+            "keys": list(keys),
+            "embeddings": [HalfVector(vector) for vector in vectors],
+        },
     )
+
+
+def _as_json(texts: Sequence[str]) -> str:
+    """Cleaned here, because the net under all strings does not see into JSON."""
+    return encode([clean_text(text) for text in texts]).decode()
 
 
 async def reusable(

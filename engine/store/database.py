@@ -131,14 +131,6 @@ class Tx:
         row = await (await self.connection.execute(query, params)).fetchone()
         return None if row is None else msgspec.convert(next(iter(row.values())), kind | None)
 
-    async def many(self, query: LiteralString, rows: Sequence[Params]) -> None:
-        """The same statement for each of `rows`, pipelined into one round trip."""
-        async with self.connection.cursor() as cursor:
-            await cursor.executemany(query, rows)
-        # After a pipeline the server's clock for idle transactions stands still until a statement
-        # of its own: a process that is frozen now would keep its locks for ever.
-        await self.connection.execute("SELECT 1")
-
 
 class Database:
     """A pool of connections that all act as one role. Opens lazily: the server may be away.

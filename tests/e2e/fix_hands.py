@@ -182,7 +182,7 @@ class Site:
     async def until_terminal(self, rag: Rag, *, timeout_s: float = TERMINAL_TIMEOUT_S) -> Rag:
         deadline = time.monotonic() + timeout_s
         while rag_status((rag := await self.seen(rag)).counts) is State.PROCESSING:
-            assert time.monotonic() < deadline, rag
+            assert time.monotonic() < deadline, (rag, self.told())
             await asyncio.sleep(0.05)
         return rag
 
