@@ -55,11 +55,13 @@ class AnnTable(Noun, frozen=True, kw_only=True):
 
 
 class Size(Noun, frozen=True, kw_only=True):
-    """A profile that requests ask, and how much it answers by."""
+    """A profile that requests ask, and how much it answers by. `growing`: something of its RAG is
+    worked at, or could be."""
 
     profile_id: ProfileId
     customer_id: CustomerId
     chunk_count: int
+    growing: bool = False
 
 
 def table_name(number: int) -> sql.Identifier:
@@ -84,7 +86,11 @@ async def sizes(tx: Tx, *, chunks_min: int) -> list[Size]:
             SELECT profile_id FROM indexes WHERE generation_live IS NOT NULL
             GROUP BY profile_id HAVING sum(chunk_count) >= %(chunks_min)s
         )
-        SELECT p.id AS profile_id, p.customer_id, sum(i.chunk_count)::bigint AS chunk_count
+        SELECT p.id AS profile_id, p.customer_id, sum(i.chunk_count)::bigint AS chunk_count,
+               EXISTS (SELECT FROM indexes n WHERE n.profile_id = p.id
+                       AND (n.due_at <= now() OR n.lease_until > now()))
+               OR EXISTS (SELECT FROM sources n WHERE n.rag_id = p.rag_id AND n.deleted_at IS NULL
+                          AND (n.due_at <= now() OR n.lease_until > now())) AS growing
         FROM large
         JOIN profiles p ON p.id = large.profile_id AND p.public_model IS NULL
                         AND p.retired_at IS NULL
