@@ -36,6 +36,7 @@ QUERIES, JUDGED = 200, 100
 JUDGED_MAX = 3_000_000  # passages that are scanned for the truth, beyond which fewer are judged
 CALLERS, RATE_S = 4, 8.0
 WORDS = 9  # of a question, as they stand in a passage
+WAIT_S = 3_600.0
 
 
 def run(sizes: Sequence[int] = SIZES) -> None:
@@ -53,7 +54,7 @@ def run(sizes: Sequence[int] = SIZES) -> None:
                 fill(engine.admin_url, engine.settings.database_url, rag_id, real=real,
                      passages=size - held)  # fmt: skip
                 held = size
-            figures |= {f"ann_s_{size}": engine.until_entered(rag_id)}
+            figures |= {f"ann_s_{size}": asking.until_entered(rag_id)}
             found = asking.measured(rag_id, name=str(size))
             figures |= found
             rows.append((f"{size}", *(str(value) for value in found.values())))
@@ -151,6 +152,20 @@ class Asking:
         for caller in callers:
             caller.join()
         return sum(done) / RATE_S
+
+    def until_entered(self, rag_id: str) -> float:
+        """Seconds until everything stands in the ANN table, where the RAG is large enough."""
+        began = time.monotonic()
+        large = self._engine.passages(rag_id) > self._engine.settings.limits.exact_chunks_max
+        while large and self._engine.count(
+            "SELECT count(*) FROM indexes i LEFT JOIN ann_tables a USING (profile_id)"
+            " WHERE i.rag_id = %s AND i.generation_live IS NOT NULL AND"
+            " (a.number IS NULL OR i.ann_generation IS DISTINCT FROM i.generation_live)", rag_id,
+        ):  # fmt: skip
+            if time.monotonic() - began > WAIT_S:
+                raise RuntimeError("the ANN table was not filled")
+            time.sleep(0.2)
+        return round(time.monotonic() - began, 1)
 
 
 def _nearest(connection: "psycopg.Connection[Any]", rag_id: str, vector: Any) -> set[str]:

@@ -33,7 +33,6 @@ from engine.store.schema import apply_schema
 REPOSITORY = Path(__file__).parent.parent
 MODELS = Path(os.environ.get("RAG_ENGINE_MODELS_DIR", REPOSITORY / ".data" / "models"))
 START_TIMEOUT_S = 60.0
-ENTERED_TIMEOUT_S = 3_600.0
 DONE = {"ready", "error"}
 # Nobody is to be refused for being fast.
 LIMITS = Limits(customer_requests_per_s=1e6, customer_requests_burst=1_000_000)
@@ -109,20 +108,6 @@ class Rig:
     def passages(self, rag_id: str) -> int:
         """How many passages of a RAG can be found."""
         return self.count("SELECT count(*) FROM chunks WHERE rag_id = %s", rag_id)
-
-    def until_entered(self, rag_id: str) -> float:
-        """Seconds until everything stands in the ANN table, where the RAG is large enough."""
-        began = time.monotonic()
-        large = self.passages(rag_id) > self.settings.limits.exact_chunks_max
-        while large and self.count(
-            "SELECT count(*) FROM indexes i LEFT JOIN ann_tables a USING (profile_id)"
-            " WHERE i.rag_id = %s AND i.generation_live IS NOT NULL AND"
-            " (a.number IS NULL OR i.ann_generation IS DISTINCT FROM i.generation_live)", rag_id,
-        ):  # fmt: skip
-            if time.monotonic() - began > ENTERED_TIMEOUT_S:
-                raise RuntimeError("the ANN table was not filled")
-            time.sleep(0.2)
-        return round(time.monotonic() - began, 1)
 
     def inferences(self) -> int:
         """How many passages the workers have embedded so far, by their own log."""
