@@ -250,9 +250,8 @@ class Database:
             self._waiting -= 1
         async with AsyncExitStack() as ending:
             ending.push_async_callback(self._taken_back, connection)
-            await ending.enter_async_context(
-                connection
-            )  # commits what it finds begun, or rolls back
+            # At its end it commits what it finds begun, or rolls it back.
+            await ending.enter_async_context(connection)
             yield connection
             if reading:
                 self._ends_later(ending.pop_all())

@@ -11,7 +11,7 @@ from fix_store import Store
 from engine.errors import DatabaseUnavailable
 from engine.models import CustomerId, RagId
 from engine.store import Database
-from engine.store.database import Opening
+from engine.store.database import Connection, Opening
 
 
 @pytest.fixture
@@ -133,12 +133,19 @@ async def test_a_session_that_is_lost_at_its_end_is_an_error_only_to_those_who_w
     assert await opened(single, customer_id, rag_id)
 
 
-async def test_closing_waits_for_what_still_ends(store: Store) -> None:
+async def test_closing_waits_for_what_still_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = Connection.commit
+
+    async def slow(connection: Connection) -> None:
+        await asyncio.sleep(0.3)
+        await commit(connection)
+
     customer_id, _ = await rag(store)
     database = await Database(store.url, role="rag_api", connections=1).open()
     async with database.transaction(customer_id=customer_id, snapshot=True) as tx:
-        pid = tx.connection.info.backend_pid
+        monkeypatch.setattr(Connection, "commit", slow)
+        running = tx.connection
     await database.close()
-    async with asyncio.timeout(5):
-        while await store.fetch("SELECT FROM pg_stat_activity WHERE pid = %(pid)s", pid=pid):
-            await asyncio.sleep(0.01)
+    assert running.closed
