@@ -4,6 +4,7 @@ Its end is one transaction that stores the document and turns the claim of the s
 its index. Not here: what an error means, and when there is work (`ingest`).
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,8 @@ from workers.shapes import Fetched
 from workers.stages import Stages
 
 log = logging.getLogger(__name__)
+
+UNTOLD_S = 0.2  # what is over sooner is not worth a transaction to tell
 
 
 class Acquirer:
@@ -60,10 +63,8 @@ class Acquirer:
                 fetched = await self._fetch(claim, file=file, folder=folder)
                 log.info("fetched", extra={"bytes": fetched.byte_count})
             self._failpoint.hit("fetch")
-            async with self._database.transaction() as tx:
-                await acquisition.set_stage(tx, claim=claim, stage=Stage.EXTRACT)
             with stages.at(Stage.EXTRACT):
-                document = await self._extractor.extract(fetched, limits=self._limits)
+                document = await self._extract(claim, fetched)
                 log.info("extracted", extra={"characters": len(document.text)})
             self._failpoint.hit("extract", text=document.text)
             await self._keep_original(claim, fetched)
@@ -103,6 +104,18 @@ class Acquirer:
         if fetched.sha256 != file.sha256:
             raise FileGone("The bytes of the file are damaged in the storage.")
         return fetched
+
+    async def _extract(self, claim: ClaimedSource, fetched: Fetched) -> Document:
+        """The stage is told where somebody may see it: most documents are read before that."""
+        reading = asyncio.create_task(self._extractor.extract(fetched, limits=self._limits))
+        try:
+            if not (await asyncio.wait([reading], timeout=UNTOLD_S))[0]:
+                async with self._database.transaction() as tx:
+                    await acquisition.set_stage(tx, claim=claim, stage=Stage.EXTRACT)
+            return await reading
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
 
     async def _keep_original(self, claim: ClaimedSource, fetched: Fetched) -> None:
         """Row first and committed, then bytes under its lock: a crash leaves no stray object."""

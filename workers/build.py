@@ -84,7 +84,7 @@ class Builder:
         await self._fill(
             _Work(claim=claim, passages=passages, first=first, model=model, stages=stages)
         )
-        made = await self._words(claim, document=document, passages=passages)
+        made = await self._words(document, passages=passages, usual_length=profile.usual_length)
         async with self._database.transaction() as tx:
             await indexes.finish(tx, claim=claim, chunk_count=len(passages))
             await segments.add(tx, claim=claim, made=made)
@@ -162,11 +162,9 @@ class Builder:
         return first
 
     async def _words(
-        self, claim: ClaimedIndex, *, document: Document, passages: Sequence[Passage]
+        self, document: Document, *, passages: Sequence[Passage], usual_length: int | None
     ) -> list[NewSegment]:
         """Of all passages, those of earlier attempts as well: it takes less than reading them."""
-        async with self._database.transaction() as tx:
-            usual_length = await segments.usual_length(tx, claim=claim)
         if usual_length is None:
             return []
         return await asyncio.to_thread(

@@ -19,9 +19,11 @@ class Profile(Noun, frozen=True, kw_only=True):
 
 
 class IndexProfile(Profile, frozen=True, kw_only=True):
-    """The profile of an index; `is_next`: its RAG is to answer by it once all is built."""
+    """The profile of an index. `is_next`: its RAG is to answer by it once all is built.
+    `usual_length`: of a passage in terms, for BM25; None where nobody searches by words."""
 
     is_next: bool
+    usual_length: int | None
 
 
 class _Live(Noun, frozen=True, kw_only=True):
@@ -290,7 +292,8 @@ async def profile_of_index(tx: Tx, *, claim: ClaimedIndex) -> IndexProfile | Non
         """
         SELECT id, embedding_model, chunk_tokens, chunk_overlap_tokens,
                EXISTS (SELECT FROM rags r WHERE r.id = p.rag_id AND r.profile_next = p.id)
-                   AS is_next
+                   AS is_next,
+               CASE WHEN public_model IS NULL THEN lexical_length END AS usual_length
         FROM profiles p WHERE id = %(profile_id)s AND customer_id = %(customer_id)s
         """,
         {"profile_id": claim.profile_id, "customer_id": claim.customer_id},

@@ -24,17 +24,6 @@ class NewSegment(Noun, frozen=True, kw_only=True):
     postings: Postings
 
 
-async def usual_length(tx: Tx, *, claim: ClaimedIndex) -> int | None:
-    """How many terms a usual chunk of the claim's profile has; None: nobody asks it for words,
-    because it is a rag index of the second door."""
-    return await tx.value(
-        int,
-        "SELECT lexical_length FROM profiles WHERE id = %(profile_id)s"
-        " AND customer_id = %(customer_id)s AND public_model IS NULL",
-        {"profile_id": claim.profile_id, "customer_id": claim.customer_id},
-    )
-
-
 async def add(tx: Tx, *, claim: ClaimedIndex, made: Sequence[NewSegment]) -> None:
     """The words of a generation, in the transaction that makes it live: the index is held by
     `indexes.finish`. What it takes the place of counts no more."""
