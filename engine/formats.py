@@ -48,6 +48,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 _RIFF = {b"WEBP": "a WebP image", b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
 _TAR_MAGIC_AT = 257
 _CONTROL_SHARE_MAX = 0.05
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\r\f\x1b")
 _PDF_WITHIN_BYTES = 1_024
 
 EPUB = "an EPUB book"
@@ -117,7 +118,7 @@ def zip_name(head: bytes) -> str:
 
 def is_mostly_control(head: bytes) -> bool:
     """Whether more of these bytes are control characters than any text has."""
-    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    controls = len(head) - len(head.translate(None, _CONTROLS))
     return controls > max(4, len(head) * _CONTROL_SHARE_MAX)
 
 

@@ -113,6 +113,13 @@ async def test_a_child_reaches_nothing_outside(sandbox, file):
     assert found["socket"] == found["fork"] == found["write"] == "PermissionError"
 
 
+@needs_all_nets
+async def test_every_child_may_signal_itself_and_nobody_else(sandbox, file):
+    """The filter is compiled once for all children, and each puts its own id into it."""
+    for _ in range(2):
+        assert await run(sandbox, "signals_itself", file) == b"PermissionError"
+
+
 def test_the_worker_can_do_what_a_child_cannot(tmp_path, monkeypatch):
     """The control of the test above: there the sandbox refuses, not the machine."""
     monkeypatch.chdir(tmp_path)

@@ -1,10 +1,12 @@
 """What a child gives up before it looks at a document: limits, syscalls, the file system.
 
-Called once, by the child itself, after the fork. Each net stands alone: where the kernel or
-libseccomp lacks one, the others still hold, and `missing_nets` names it for the log.
+Called once, by the child itself, after the fork, with nets that its template has made ready for all
+children: that takes 5 ms, a third of what a short page takes to read. Each net stands alone: where
+the kernel or libseccomp lacks one, the others still hold, and `missing_nets` names it for the log.
 """
 
 import ctypes
+import functools
 import os
 import resource
 import signal
@@ -12,11 +14,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_MODE_FILTER = 2
+_INSTRUCTION_BYTES = 8
+# Stands for the child's own id in the filter that its template compiles: greater than any id is.
+_OWN_PID = 0x7F5A_A5F7
 _FILES_MAX = 64
 # glibc aborts a thread by these two; anything else than signalling itself is refused.
 _OWN_SIGNALS = ("kill", "tgkill")
@@ -61,14 +69,30 @@ class Confines(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: bool = True
 
 
-def confine(confines: Confines, *, parent: int) -> None:
-    """Shut the calling process in. Ends it at once if `parent` has died meanwhile."""
+class Nets(NamedTuple):
+    """Made once for many children. `ruleset`: the descriptor of what Landlock lets them read, None
+    without Landlock. `program`: what seccomp refuses them, empty without seccomp."""
+
+    ruleset: int | None
+    program: bytes
+
+
+def nets() -> Nets:
+    """What this machine has."""
+    return Nets(ruleset=_ruleset(), program=_program() if _seccomp_is_there() else b"")
+
+
+def confine(confines: Confines, *, parent: int, nets: Nets) -> None:
+    """Shut the calling process in, and close the descriptor of the nets. Ends the process at once
+    if `parent` has died meanwhile. Raises OSError when the kernel refuses a net that it has."""
     _follow(parent)
     _limit(confines)
-    if sys.platform == "linux":
-        _landlock()
-        if confines.seccomp:
-            _refuse_syscalls()
+    if nets.ruleset is not None:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _checked(_libc().syscall(_LANDLOCK_RESTRICT, nets.ruleset, 0))
+        os.close(nets.ruleset)
+    if nets.program and confines.seccomp:
+        _refuse_syscalls(nets.program)
 
 
 def missing_nets() -> tuple[str, ...]:
@@ -90,14 +114,25 @@ def _seccomp_is_there() -> bool:
     return False
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, first: object, second: object = 0) -> None:
+    _checked(_libc().prctl(option, first, second, 0, 0))
+
+
+def _checked(result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _follow(parent: int) -> None:
     """Die with the parent, even when it is killed."""
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -129,9 +164,22 @@ def _address_space_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def _refuse_syscalls() -> None:
-    if not _seccomp_is_there():
-        return
+class _Program(ctypes.Structure):
+    """The kernel's struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def _refuse_syscalls(program: bytes) -> None:
+    named, own_pid = (each.to_bytes(4, sys.byteorder) for each in (_OWN_PID, os.getpid()))
+    own = program.replace(named, own_pid)
+    loaded = _Program(len(own) // _INSTRUCTION_BYTES, own)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(loaded))
+
+
+def _program() -> bytes:
+    """The filter as the kernel takes it, with _OWN_PID for the id of the child."""
     import pyseccomp
 
     refuse = pyseccomp.ERRNO(1)
@@ -142,7 +190,7 @@ def _refuse_syscalls() -> None:
     for name in ("clone3", "openat2"):
         _add(rules, pyseccomp.ERRNO(38), name)
     for name in _OWN_SIGNALS:
-        _add(rules, refuse, name, pyseccomp.Arg(0, pyseccomp.NE, os.getpid()))
+        _add(rules, refuse, name, pyseccomp.Arg(0, pyseccomp.NE, _OWN_PID))
     # Having the kernel send signals for us: the owner of a descriptor gets them on input.
     for command in _OWNER_COMMANDS:
         _add(rules, refuse, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
@@ -152,7 +200,10 @@ def _refuse_syscalls() -> None:
     for name, flags_at in (("open", 1), ("openat", 2)):
         for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
             _add(rules, refuse, name, pyseccomp.Arg(flags_at, pyseccomp.MASKED_EQ, flag, flag))
-    rules.load()
+    with os.fdopen(os.memfd_create("filter"), "r+b") as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()
 
 
 def _add(rules: object, action: int, name: str, *arguments: object) -> None:
@@ -167,23 +218,21 @@ def _landlock_version() -> int:
     return int(_libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
 
 
-def _landlock() -> None:
+def _ruleset() -> int | None:
     """Only Python's own folders can be read: not the data folder, not /proc of the worker."""
     version = _landlock_version()
     if version < 1:
-        return
+        return None
     libc = _libc()
     handled = ctypes.c_uint64(_LANDLOCK_ALL.get(version, _LANDLOCK_ALL[3]))
     ruleset = libc.syscall(
         _LANDLOCK_CREATE, ctypes.byref(handled), ctypes.c_size_t(ctypes.sizeof(handled)), 0
     )
     if ruleset < 0:
-        return
+        return None
     for folder in _readable_folders():
         _allow_reading(libc, ruleset, folder)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0)
-    os.close(ruleset)
+    return int(ruleset)
 
 
 def _readable_folders() -> Iterator[str]:

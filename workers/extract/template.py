@@ -24,14 +24,14 @@ from typing import BinaryIO, NoReturn
 import msgspec
 
 from engine.errors import SourceError
-from workers.extract.confine import Confines, confine, missing_nets
+from workers.extract.confine import Confines, Nets, confine, nets
 
 HEADER = struct.Struct("<I")
 STARTED = struct.Struct("<i")
 ENDED = struct.Struct("<iq")
 DESCRIPTORS = 3
 _TRACEBACK_CHARACTERS = 8_000
-_DOCUMENT, _RESULT = 3, 4
+_DOCUMENT, _RESULT, _RULESET = 3, 4, 5
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +79,12 @@ Ending = Success | Refusal | OutOfMemory | TooNested | Crash
 
 
 class Template:
-    """The loop. `control` is the socket that orders come in on; its end is the end of all."""
+    """The loop. `control` is the socket that orders come in on; its end is the end of all. `nets`
+    are what children are shut in by."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, *, nets: Nets) -> None:
         self._control = control
+        self._nets = nets
         self._selector = selectors.DefaultSelector()
         self._lifelines: dict[int, socket.socket] = {}
         self._woken, self._waker = socket.socketpair()
@@ -112,7 +114,7 @@ class Template:
         started_by = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _child(order, document=document, result=result, parent=started_by)
+            _child(order, (document, result), parent=started_by, nets=self._nets)
         os.close(document)
         os.close(result)
         self._watch(pid, socket.socket(fileno=lifeline))
@@ -171,17 +173,17 @@ def _kill(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _child(order: Order, *, document: int, result: int, parent: int) -> NoReturn:
+def _child(order: Order, pipes: tuple[int, int], *, parent: int, nets: Nets) -> NoReturn:
     """Everything between the fork and the exit. Never returns into the template's loop."""
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        _keep_only(document, result)
+        nets = _keep_only(*pipes, nets=nets)
         with _Report() as report:
             function = _found(order.function)
-            confine(order.confines, parent=parent)
+            confine(order.confines, parent=parent, nets=nets)
             with open(_DOCUMENT, "rb") as file:
                 report.ending = Success(value=function(file, order.argument))
         _write(report.encoded())
@@ -189,18 +191,20 @@ def _child(order: Order, *, document: int, result: int, parent: int) -> NoReturn
         os._exit(0)
 
 
-def _keep_only(document: int, result: int) -> None:
-    """Standard streams to nowhere, the two descriptors at their numbers, all others closed."""
-    # Moved out of the way first: either may already sit at the other's number.
-    moved = [os.dup(document), os.dup(result)]
-    while min(moved) <= _RESULT:
+def _keep_only(document: int, result: int, *, nets: Nets) -> Nets:
+    """Standard streams to nowhere, the descriptors at their numbers, all others closed."""
+    kept = [document, result, *(() if nets.ruleset is None else (nets.ruleset,))]
+    # Moved out of the way first: each may already sit at another's number.
+    moved = [os.dup(number) for number in kept]
+    while min(moved) <= _RULESET:
         moved = [os.dup(number) for number in moved]
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
-    os.dup2(moved[0], _DOCUMENT)
-    os.dup2(moved[1], _RESULT)
-    os.closerange(_RESULT + 1, max(1_024, os.sysconf("SC_OPEN_MAX")))
+    for number, descriptor in enumerate(moved, start=_DOCUMENT):
+        os.dup2(descriptor, number)
+    os.closerange(_DOCUMENT + len(kept), max(1_024, os.sysconf("SC_OPEN_MAX")))
+    return nets if nets.ruleset is None else nets._replace(ruleset=_RULESET)
 
 
 def _found(function: str) -> Callable[[BinaryIO, bytes], bytes]:
@@ -271,11 +275,10 @@ def main(control: int, preload: tuple[str, ...], scratch: str) -> None:
         module = importlib.import_module(name)
         if warm_up := getattr(module, "warm_up", None):
             warm_up()
-    # Asked once here, so that no child has to load libseccomp by itself.
-    missing_nets()
     # Time zones are read from a file that children cannot open.
     time.tzset()
+    made = nets()
     gc.collect()
     gc.freeze()
-    Template(socket.socket(fileno=control)).run()
+    Template(socket.socket(fileno=control), nets=made).run()
     sys.exit(0)
