@@ -82,7 +82,7 @@ class Rig:
         self.until_terminal(rag_id)
         return rag_id, time.perf_counter() - started
 
-    def until_terminal(self, rag_id: str, *, poll_s: float = 0.02) -> None:
+    def until_terminal(self, rag_id: str, *, poll_s: float = 0.1) -> None:
         """Wait for the end of every source, looking into the database and not at the API."""
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             while True:
