@@ -100,7 +100,7 @@ def scaling_http() -> Figures:
     with tempfile.TemporaryDirectory() as folder, slow_server(latency_s=HTTP_LATENCY_S) as url:
         path, name = models_file(Path(folder), url=url)
         for workers in (1, 4):
-            with rig(workers=workers, models_file=path) as engine:
+            with rig(workers=workers, model=name, models_file=path) as engine:
                 given = corpus("html", files_max=HTML_FILES)
                 rag_id, seconds = engine.ingest(engine.upload(given.paths), embedding_model=name)
                 rates.append(engine.passages(rag_id) / seconds)

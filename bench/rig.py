@@ -147,9 +147,15 @@ class Rig:
 
 @contextmanager
 def rig(
-    *, workers: int = 1, cpus: Sequence[int] | None = None, limits: Limits = LIMITS, **more: Any
+    *,
+    workers: int = 1,
+    cpus: Sequence[int] | None = None,
+    limits: Limits = LIMITS,
+    model: str | None = None,
+    **more: Any,
 ) -> Iterator[Rig]:
-    """A new engine on empty services. `cpus` pins each worker process to these processors."""
+    """A new engine on empty services. `cpus` pins each worker process to these processors; `model`
+    is what is going to be used, None for the default."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="bench-")))
         folder.chmod(0o711)
@@ -176,7 +182,7 @@ def rig(
             made.workers.append(stack.enter_context(process))
             if cpus is not None:
                 made.workers[-1].cpu_affinity([cpus[number % len(cpus)]])
-        _until_warm(made)
+        _until_warm(made, model=model)
         yield made
 
 
@@ -235,9 +241,12 @@ def _until_up(settings: Settings) -> None:
     raise SystemExit(f"the API did not start:\n{said}")
 
 
-def _until_warm(made: Rig) -> None:
-    """One small source through every worker's hands, so that start-up is not measured."""
-    for number in range(2 * max(len(made.workers), 1) if made.workers else 0):
-        files = {"files": (f"{number}.txt", b"A sentence to warm up with, and not more. " * 20)}
-        rag = made.post("/rags", data={"name": "warm"}, files=files)
+def _until_warm(made: Rig, *, model: str | None) -> None:
+    """Small sources through every worker's hands, so that start-up is not measured, nor the opening
+    of the model that is to be used."""
+    settings = {"embedding_model": model} if model else {}
+    texts = (f"{number} times a sentence to warm up with. " * 20 for number in range(4))
+    files = [("files", (f"{number}.txt", text.encode())) for number, text in enumerate(texts)]
+    given = {"data": {"name": "warm", **settings}, "files": files}
+    for rag in [made.post("/rags", **given) for _ in made.workers]:
         made.until_terminal(str(rag["id"]))

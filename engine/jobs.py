@@ -1,6 +1,7 @@
 """The bell: tells workers through Redis that something is due. Nothing that matters lives there.
 
-A bell carries no id, because the claim chooses; a lost or doubled one is healed by the poll.
+A bell carries no id, because the claim chooses; a lost or doubled one is healed by the poll. There
+are few of them: one that hangs there unheard needs no second.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 QUEUE = "rag-engine:ingest"
 JOB = "ingest"
+BELLS = 4  # that may hang there at once, each for one worker
 RING_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 3.0
 
@@ -60,13 +62,18 @@ class Bell:
         self._pool: ArqRedis | None = None
         self._connecting = asyncio.Lock()
 
-    async def ring(self) -> bool:
-        """One bell. False when Redis is away: logged, and healed by the workers' poll."""
+    async def ring(self, *, workers: int = 1) -> bool:
+        """Wake so many workers, at most BELLS, as far as they are free. False when Redis is away:
+        logged, and healed by the workers' poll.
+
+        Nothing is lost where a bell hangs there already: who takes it looks only once it is gone.
+        """
         try:
             # Connecting included: a server that accepts and stays silent must not hold anybody.
             async with asyncio.timeout(RING_TIMEOUT_S):
                 pool = await self._connected()
-                await pool.enqueue_job(JOB, _queue_name=QUEUE)
+                for number in range(workers):
+                    await pool.enqueue_job(JOB, _job_id=f"{QUEUE}:{number}", _queue_name=QUEUE)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("bell not rung", extra={"cause": str(error)})
             return False

@@ -1,6 +1,6 @@
-"""Who works in this process: slots for claimed rows, the heartbeat of their leases, the poll.
+"""Who works in this process: so many rows at a time, the heartbeat of their leases, the poll.
 
-A bell and the poll do the same thing: `work` claims the fairest due row and works it to its end.
+A bell and the poll do the same thing: they wake one more to work on until nothing is due.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import socket
 
 from engine.config import Limits
 from engine.errors import Unavailable
-from engine.jobs import Bell
+from engine.jobs import BELLS, Bell
 from engine.models import IndexId, SourceId
 from engine.store import Database, Tx, claims, workers
 from engine.store.claims import ClaimedSource
@@ -19,6 +19,8 @@ from workers.held import Claim, Held, source_of
 from workers.ingest import Conductor
 
 log = logging.getLogger(__name__)
+
+TURN_S = 0.1  # that others have to come before a worker that has a row takes one more
 
 
 class Crew:
@@ -32,46 +34,60 @@ class Crew:
         self._bell = bell
         self._limits = limits
         self._jobs = jobs
-        self._slots = asyncio.Semaphore(jobs)
         self._claiming = asyncio.Lock()
         self._tasks: dict[asyncio.Task[None], Held] = {}
+        self._awake: set[asyncio.Task[None]] = set()
+        self._calling: asyncio.Task[None] | None = None
+        self._claimed = 0
+        self._missed = False
         self._stopping = False
 
-    async def work(self) -> bool:
-        """Claim one row and work it to its end; False when there was none for us.
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody is free for one row more."""
+        return len(self._awake) >= self._jobs
 
-        Raises Unavailable while the database is away.
-        """
-        async with self._slots:
-            async with self._claiming:
-                claim = await self._claim()
-                if claim is None:
-                    return False
-                held = Held(claim)
-                task = asyncio.create_task(self._conductor.conduct(claim, held=held))
-                self._tasks[task] = held
-                task.add_done_callback(self._tasks.pop)
-            await self._ring_again()
-            await asyncio.wait([task])
-        return True
+    def wake(self) -> None:
+        """Something may be due: whoever is free looks, and works on until nothing is due."""
+        if self.is_full:
+            self._missed = True  # one of them may have looked just before
+            return
+        task = asyncio.create_task(self._work_on())
+        self._awake.add(task)
+        task.add_done_callback(self._awake.discard)
 
     async def poll(self) -> None:
         """Look for work by the clock: the whole supply while Redis is away, a net otherwise."""
-        started: set[asyncio.Task[None]] = set()
         while True:
-            if len(started) < self._jobs:
-                task = asyncio.create_task(self._work_on())
-                started.add(task)
-                task.add_done_callback(started.discard)
+            self.wake()
             await asyncio.sleep(self._limits.poll_s)
 
     async def _work_on(self) -> None:
-        """Work until nothing is due: what one poll finds does not wait for the next one."""
         try:
-            while await self.work():
+            while await self._work() or self._has_missed():
                 pass
         except Unavailable as error:
-            log.warning("poll failed", extra={"code": error.code})
+            log.warning("looking for work failed", extra={"code": error.code})
+
+    async def _work(self) -> bool:
+        """Claim one row and work it to its end; False when there was none for us."""
+        async with self._claiming:
+            claim = await self._claim()
+            if claim is None:
+                return False
+            self._claimed += 1
+            held = Held(claim)
+            task = asyncio.create_task(self._conductor.conduct(claim, held=held))
+            self._tasks[task] = held
+            task.add_done_callback(self._tasks.pop)
+        if self._calling is None or self._calling.done():
+            self._calling = asyncio.create_task(self._call())
+        await asyncio.wait([task])
+        return True
+
+    def _has_missed(self) -> bool:
+        missed, self._missed = self._missed, False
+        return missed
 
     async def beat(self) -> None:
         """Renew the leases on a connection of its own; stop what was taken away."""
@@ -102,6 +118,8 @@ class Crew:
     async def stop(self) -> None:
         """Give back what is held, so that another process takes it at once."""
         self._stopping = True
+        if self._calling is not None:
+            self._calling.cancel()
         async with self._claiming:
             tasks = list(self._tasks)
         for task in tasks:
@@ -127,24 +145,30 @@ class Crew:
             log.warning("claims without an answer given back", extra={"rows": rows})
 
     async def _claim(self) -> Claim | None:
-        """Nothing beside a row that runs alone; and run dry when one waits for that."""
+        """Nothing beside a row that runs alone."""
         if self._stopping or any(held.claim.alone for held in self._tasks.values()):
             return None
-        if self._tasks:
-            async with self._database.transaction() as tx:
-                if await claims.alone_waits(tx):
-                    return None
         return await self._conductor.claim(idle=not self._tasks)
 
-    async def _ring_again(self) -> None:
-        """One bell a request: whoever leaves due rows behind rings for the next worker."""
+    async def _call(self) -> None:
+        """A request rings once: whoever leaves due rows behind rings for other workers, and then
+        looks again itself. Ever more rarely while nobody comes for them: who is busy looks by
+        itself once it is done."""
+        pause_s = TURN_S
+        while not self._stopping and await self._any_due():
+            await self._bell.ring(workers=BELLS)
+            claimed = self._claimed
+            await asyncio.sleep(pause_s)
+            taken = self._claimed > claimed and not self.is_full
+            pause_s = TURN_S if taken else min(2 * pause_s, self._limits.poll_s)
+            self.wake()
+
+    async def _any_due(self) -> bool:
         try:
             async with self._database.transaction() as tx:
-                due = await claims.any_due(tx)
+                return await claims.any_due(tx)
         except Unavailable:
-            return
-        if due:
-            await self._bell.ring()
+            return False
 
     async def _renew(self, tx: Tx) -> None:
         worker_id, lease_s = self._conductor.worker_id, self._limits.lease_s

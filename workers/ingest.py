@@ -16,7 +16,7 @@ from engine.config import Settings
 from engine.embedding import Models
 from engine.errors import DatabaseUnavailable, Superseded
 from engine.models import WorkerId
-from engine.store import Database, acquisition, claims, indexes
+from engine.store import Database, Tx, acquisition, claims, indexes
 from engine.store.claims import ClaimedSource
 from workers.acquire import Acquirer
 from workers.build import Builder
@@ -71,43 +71,47 @@ class Conductor:
         """Open the model before somebody waits for it. Until then nothing is run alone: who is
         suspected must not pay for whatever ends a process while it starts."""
         self._cold = True
-        await self._models.warm_up()
+        await self._models.warm_up(cutting=True)
         self._cold = False
 
     async def claim(self, *, idle: bool) -> Claim | None:
         """The fairest due row of either kind; the kinds take turns at being asked first.
 
-        An idle worker asks first for rows that want a process to themselves.
+        An idle worker asks first for rows that want a process to themselves; one that has rows
+        runs dry while such a row waits.
         """
-        idle = idle and not self._cold
-        claim = (await self._claim_alone() if idle else None) or await self._claim_fair(idle=idle)
+        async with self._database.transaction() as tx:
+            if not idle and await claims.alone_waits(tx):
+                return None
+            alone = idle and not self._cold
+            claim = (await self._claim_alone(tx) if alone else None) or await self._claim_fair(
+                tx, idle=alone
+            )
         if claim is not None:
             self._served = claim.customer_id
             self._failpoint.hit("claim")
         return claim
 
-    async def _claim_alone(self) -> Claim | None:
-        async with self._database.transaction() as tx:
-            return await claims.claim_alone_source(
-                tx, worker_id=self.worker_id, lease_s=self._limits.lease_s
-            ) or await claims.claim_alone_index(
-                tx, worker_id=self.worker_id, lease_s=self._limits.lease_s
-            )
+    async def _claim_alone(self, tx: Tx) -> Claim | None:
+        return await claims.claim_alone_source(
+            tx, worker_id=self.worker_id, lease_s=self._limits.lease_s
+        ) or await claims.claim_alone_index(
+            tx, worker_id=self.worker_id, lease_s=self._limits.lease_s
+        )
 
-    async def _claim_fair(self, *, idle: bool) -> Claim | None:
+    async def _claim_fair(self, tx: Tx, *, idle: bool) -> Claim | None:
         self._index_first = not self._index_first
         kinds = (claims.claim_index, claims.claim_source)
-        async with self._database.transaction() as tx:
-            for claim_kind in kinds if self._index_first else reversed(kinds):
-                claim = await claim_kind(
-                    tx,
-                    worker_id=self.worker_id,
-                    lease_s=self._limits.lease_s,
-                    after=self._served,
-                    idle=idle,
-                )
-                if claim is not None:
-                    return claim
+        for claim_kind in kinds if self._index_first else reversed(kinds):
+            claim = await claim_kind(
+                tx,
+                worker_id=self.worker_id,
+                lease_s=self._limits.lease_s,
+                after=self._served,
+                idle=idle,
+            )
+            if claim is not None:
+                return claim
         return None
 
     async def conduct(self, claim: Claim, *, held: Held) -> None:

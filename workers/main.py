@@ -43,7 +43,7 @@ from workers.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
-JOB_TIMEOUT_S = 24 * 3600
+BELL_TIMEOUT_S = 10  # of a worker that dies with a bell in its hand, for which nobody else waits
 QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 0.5
@@ -151,13 +151,33 @@ async def _others_wait(database: Database, customer_id: CustomerId) -> bool:
         return False
 
 
+class _Listener(Worker):
+    """Leaves the bells to others while nobody of this crew is free."""
+
+    def __init__(self, crew: Crew, **more: Any) -> None:
+        super().__init__(**more)
+        self._crew = crew
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """One bell a look, so that each of several workers gets one."""
+        for job_id in job_ids:
+            if self._crew.is_full:
+                return
+            before = self.tasks.get(job_id.decode())
+            await super().start_jobs([job_id])
+            if self.tasks.get(job_id.decode()) is not before:
+                return
+
+
 async def _listen(crew: Crew, *, settings: Settings) -> None:
     """arq's worker, started again whenever it ends."""
 
     async def ingest(_: dict[Any, Any]) -> None:
-        # Shielded, because arq cancels its jobs when Redis goes; a failure is the poll's to retry.
-        with contextlib.suppress(Unavailable):
-            await asyncio.shield(crew.work())
+        """Over at once: all workers look at a bell for as long as somebody holds it."""
+
+    async def gone(_: dict[Any, Any]) -> None:
+        """Rows that are written from now on are told by a bell of their own."""
+        crew.wake()
 
     while True:
         try:
@@ -166,9 +186,10 @@ async def _listen(crew: Crew, *, settings: Settings) -> None:
             log.warning("bells are away, polling", extra={"cause": str(error)})
             await asyncio.sleep(RESTART_PAUSE_S)
             continue
-        worker = Worker(
+        worker = _Listener(
+            crew,
             functions=[
-                func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=JOB_TIMEOUT_S)
+                func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=BELL_TIMEOUT_S)
             ],
             queue_name=jobs.QUEUE,
             redis_pool=pool,
@@ -179,15 +200,18 @@ async def _listen(crew: Crew, *, settings: Settings) -> None:
             job_serializer=jobs.encode,
             job_deserializer=jobs.decode,
             log_results=False,
+            after_job_end=gone,
         )
         try:
             await worker.async_run()
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("bells are away, polling", extra={"cause": str(error)})
         finally:
-            await _close(worker)
-            with contextlib.suppress(RedisError, OSError):
-                await pool.aclose()
+            try:
+                await _close(worker)
+            finally:
+                with contextlib.suppress(RedisError, OSError):
+                    await pool.aclose()
         await asyncio.sleep(RESTART_PAUSE_S)
 
 

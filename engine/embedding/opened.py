@@ -77,10 +77,14 @@ class Models:
         """As `open`, for the model that new RAGs get."""
         return await self.open(self._registry.default_name)
 
-    async def warm_up(self) -> None:
-        """Open the default model before somebody has to wait for it; log it when that fails."""
+    async def warm_up(self, *, cutting: bool = False) -> None:
+        """Open the default model before somebody has to wait for it, and what texts are cut with if
+        they are; log it when that fails."""
         try:
-            await (await self.open_default()).warm_up()
+            model = await self.open_default()
+            await model.warm_up()
+            if cutting:
+                await asyncio.to_thread(lambda: model.tokenizer.pieces)
         except ModelUnavailable as error:
             log.warning("model not ready", extra={"code": error.code, "cause": error.message})
 

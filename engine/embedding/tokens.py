@@ -1,5 +1,6 @@
 """The model's tokenizer: counting tokens, cutting texts between them, and what the model reads."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,9 @@ SLAB_CHARACTERS = 1_000_000
 PREFIX = "##"
 BLANKS = " \t\n\r"
 
+# By the tokenizer's own description. A process has few different ones.
+_PIECES: dict[bytes, WordPieces | None] = {}
+
 
 class TokenSpans:
     """Where a text's tokens are. Safe to share between threads; the interpreter lock is released
@@ -38,9 +42,14 @@ class TokenSpans:
     def pieces(self) -> WordPieces | None:
         """Finds where tokens start without asking; None where that is not sure.
 
-        Made when it is first used (some 100 ms and 13 MiB), because who only embeds does not.
+        Made when it is first used (some 100 ms and 13 MiB), because who only embeds does not, and
+        once for all models with this tokenizer.
         """
-        return _pieces_of(self, self._tokenizer)
+        said = self._tokenizer.to_str().encode()
+        key = hashlib.sha256(said).digest()
+        if key not in _PIECES:
+            _PIECES[key] = _pieces_of(self, self._tokenizer, said=said)
+        return _PIECES[key]
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """For each text the (start, end) of each token, in Unicode code points.
@@ -82,16 +91,16 @@ class TokenSpans:
         return self.counts([text])[0]
 
 
-def _pieces_of(spans: TokenSpans, tokenizer: Tokenizer) -> WordPieces | None:
-    """The tokenizer's own description decides. BERT's normalizer and pre-tokenizer look at each
-    character by itself, and set blanks, marks and ideographs apart, so nothing on one side of them
-    changes what is made of the other. Where a blank belongs to the token after it, as with
+def _pieces_of(spans: TokenSpans, tokenizer: Tokenizer, *, said: bytes) -> WordPieces | None:
+    """What the tokenizer has `said` of itself decides. BERT's normalizer and pre-tokenizer look at
+    each character by itself, and set blanks, marks and ideographs apart, so nothing on one side of
+    them changes what is made of the other. Where a blank belongs to the token after it, as with
     SentencePiece and byte-level BPE, the tokenizer has to be asked."""
-    said = msgspec.json.decode(tokenizer.to_str(), type=_Described)
+    described = msgspec.json.decode(said, type=_Described)
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
-    if not said.bert or any(token.wide for token in said.added_tokens):
+    if not described.bert or any(token.wide for token in described.added_tokens):
         return None
-    if said.model.unknown not in vocabulary:
+    if described.model.unknown not in vocabulary:
         return None
 
     def made_of(text: str) -> list[str]:
@@ -101,9 +110,9 @@ def _pieces_of(spans: TokenSpans, tokenizer: Tokenizer) -> WordPieces | None:
     return WordPieces(
         list(vocabulary),
         prefix=PREFIX,
-        letters_max=said.model.letters_max,
+        letters_max=described.model.letters_max,
         made_of=made_of,
-        added=[token.content for token in said.added_tokens],
+        added=[token.content for token in described.added_tokens],
         ask=spans.spans,
     )
 

@@ -161,6 +161,8 @@ class Database:
             open=False,
             connection_class=Connection,
             kwargs={
+                # A worker says the same few things for ever, in many sessions: planned once.
+                "prepare_threshold": 0 if role == "rag_worker" else 5,
                 "autocommit": True,  # a transaction begins with a message of its own, see _begin
                 "row_factory": dict_row,
                 "application_name": role,

@@ -9,7 +9,7 @@ import redis.asyncio
 from fix_services import free_port
 
 from engine.errors import QueueUnavailable
-from engine.jobs import QUEUE, RING_TIMEOUT_S, Bell
+from engine.jobs import BELLS, QUEUE, RING_TIMEOUT_S, Bell
 
 pytestmark = pytest.mark.anyio
 
@@ -29,12 +29,14 @@ async def silent_redis() -> AsyncIterator[str]:
     server.close()
 
 
-async def test_a_bell_is_one_job_without_an_id_of_ours(redis_url: str) -> None:
+async def test_a_bell_hangs_there_once_for_each_worker_that_it_is_for(redis_url: str) -> None:
     bell = Bell(redis_url)
-    assert [await bell.ring(), await bell.ring()] == [True, True]
-    await bell.close()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        assert await client.zcard(QUEUE) == 2
+        assert [await bell.ring(), await bell.ring()] == [True, True]
+        assert await client.zcard(QUEUE) == 1
+        assert await bell.ring(workers=BELLS)
+        assert await client.zcard(QUEUE) == BELLS
+    await bell.close()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
