@@ -7,7 +7,8 @@ docs/decisions/0003-default-model.md.
 
 int8 is dynamic: weights are stored as int8 with one scale per output column, activations are scaled
 per call. All eight bits are used: with seven, as hosts without VNNI would have it, the vectors fall
-below the quality that the model's entry promises. Not here: where weights come from (`weights`).
+below the quality that the model's entry promises. Not here: where weights come from (`weights`),
+and what stays fp32 beside them (`loud`).
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from engine.embedding.loud import Beside, set_apart
 
 MICROSOFT = "com.microsoft"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -37,7 +40,7 @@ def encoder(tensors: Mapping[str, Floats], *, int8: bool) -> bytes:
 
 class _Builder:
     def __init__(self, tensors: Mapping[str, Floats], *, int8: bool) -> None:
-        self._tensors = tensors
+        self._tensors, self._beside = set_apart(tensors) if int8 else (tensors, {})
         self._int8 = int8
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -71,10 +74,20 @@ class _Builder:
 
     def _layer(self, at: str, hidden: str) -> str:
         mixed = self._attention(at + "attention.self.", hidden)
-        hidden = self._projected_back(at + "attention.output.", mixed, skip=hidden)
+        hidden = self._projected_back(at + "attention.output.", mixed, added=[hidden])
         wide = self._projected(at + "intermediate.dense", hidden)
         active = self._node("Gelu", [wide])
-        return self._projected_back(at + "output.", active, skip=hidden)
+        beside = [self._apart(at, hidden, self._beside[at])] if at in self._beside else []
+        return self._projected_back(at + "output.", active, added=[hidden, *beside])
+
+    def _apart(self, at: str, hidden: str, beside: Beside) -> str:
+        weights = [
+            self._constant(f"{at}apart.{part}", values)
+            for part, values in zip(beside._fields, beside, strict=True)
+        ]
+        inner = self._node("MatMul", [hidden, weights[0]], domain="")
+        active = self._node("BiasGelu", [inner, weights[1]])
+        return self._node("MatMul", [active, weights[2]], domain="")
 
     def _attention(self, at: str, hidden: str) -> str:
         parts = ("query", "key", "value")
@@ -91,10 +104,10 @@ class _Builder:
         inputs = [row, values, bias_name, row + ":1", scale, self._mask, row + ":2", zero]
         return self._node("QAttention", inputs, num_heads=heads)
 
-    def _projected_back(self, at: str, hidden: str, *, skip: str) -> str:
+    def _projected_back(self, at: str, hidden: str, *, added: list[str]) -> str:
         # Sum, where Add would do: ONNX Runtime makes one SkipLayerNormalization of Add and what
         # follows, and that takes three times as long as the two apart.
-        total = self._node("Sum", [self._projected(at + "dense", hidden), skip], domain="")
+        total = self._node("Sum", [self._projected(at + "dense", hidden), *added], domain="")
         inputs = [total, *self._norm(at + "LayerNorm")]
         return self._node("LayerNormalization", inputs, domain="", axis=-1, epsilon=EPSILON)
 

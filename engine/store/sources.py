@@ -133,7 +133,7 @@ async def page(
     rows = await tx.all(
         Source,
         """
-        SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
+        SELECT s.id, s.file_id, s.url, s.name, s.state,
                CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
                COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
                COALESCE(i.chunk_count, 0) AS chunk_count,
@@ -147,7 +147,7 @@ async def page(
                                    'message', COALESCE(s.failure ->> 'message', '')))
                     ELSE d.coverage END AS coverage,
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.attributes
+               NULLIF(s.attributes, '{}') AS attributes
         FROM sources s
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = (
             SELECT profile_live FROM rags WHERE id = %(rag_id)s)
@@ -166,6 +166,7 @@ async def page(
             "state": state,
             **bounds(after),
         },
+        defaults={"customer_id": customer_id, "rag_id": rag_id, "attributes": {}},
     )
     return [_as_given(row) for row in rows]
 
