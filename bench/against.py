@@ -67,10 +67,11 @@ def _rate(peer: str, *, admin_url: str, model: Path, documents: Path) -> float:
         connection.execute("DROP DATABASE IF EXISTS peers")
         connection.execute("CREATE DATABASE peers")
     command = [
-        ENVIRONMENT / "bin" / "python", f"{peer}_run.py", "--database-url", _peers_url(admin_url),
-        "--model", MINILM.name, "--model-folder", model,
+        str(ENVIRONMENT / "bin" / "python"), f"{peer}_run.py",
+        "--database-url", _peers_url(admin_url),
+        "--model", MINILM.name, "--model-folder", str(model),
         "--chunk-tokens", str(SETTINGS.chunk_tokens),
-        documents,
+        str(documents),
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=Path(__file__).parent / "peers", capture_output=True, text=True, check=False

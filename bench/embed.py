@@ -85,7 +85,7 @@ def rate(load: Loaded, passages: Sequence[str], *, processes: int) -> float:
         child.join()
     if any(child.exitcode for child in children):
         raise RuntimeError("a process of the bench failed: its error stands above")
-    found = [spans.get() for _ in children]
+    found: list[tuple[float, float]] = [spans.get() for _ in children]
     return len(passages) / (max(end for _, end in found) - min(start for start, _ in found))
 
 

@@ -145,7 +145,7 @@ def _cosines(exam: Exam, *, made: Cut, model: Model) -> np.ndarray:
     """A row for each question, a column for each passage."""
     embedded = [passage.embedded for passage in made.passages]
     asked = [question.text for question in exam.questions]
-    return model.vectors(asked) @ model.vectors(embedded).T
+    return np.asarray(model.vectors(asked) @ model.vectors(embedded).T)
 
 
 def _answered(exam: Exam, *, made: Cut, cosines: np.ndarray) -> Iterator[dict[str, list[int]]]:

@@ -16,7 +16,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from engine.models import Coverage, Document, Passage
-from engine.store import Database, segments
+from engine.store import Database, rags, segments
 from engine.store.claims import ClaimedIndex
 from workers.words import words
 
@@ -135,9 +135,10 @@ async def _words(database_url: str, claim: ClaimedIndex, *, texts: Sequence[str]
     )  # fmt: skip
     try:
         async with database.transaction() as tx:
-            length = await segments.usual_length(tx, claim=claim)
-            assert length
-            made = words(document, passages=passages, usual_length=length)
+            profile = await rags.profile_of_index(tx, claim=claim)
+            assert profile
+            assert profile.usual_length
+            made = words(document, passages=passages, usual_length=profile.usual_length)
             await segments.add(tx, claim=claim, made=made)
     finally:
         await database.close()

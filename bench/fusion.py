@@ -47,7 +47,8 @@ def best(scores: Row, *, count: int) -> Row:
 def lexical_best(scores: Row, *, count: int) -> Row:
     """As `best`, of those that have any of the words."""
     rows = best(scores, count=count)
-    return rows[scores[rows] > 0]
+    found: Row = rows[scores[rows] > 0]
+    return found
 
 
 class Candidates:
@@ -75,7 +76,7 @@ class Candidates:
 
 def as_is(row: Row, sides: Sides) -> Row:
     """Cosines between 0 and 1."""
-    return np.clip(row, 0, 1)
+    return np.asarray(np.clip(row, 0, 1))
 
 
 def by_highest(row: Row, sides: Sides) -> Row:
@@ -96,7 +97,7 @@ def by_bound(row: Row, sides: Sides) -> Row:
 
 def by_deviation(row: Row, sides: Sides) -> Row:
     """Standard scores."""
-    return (row - row.mean()) / max(float(row.std()), 1e-9)
+    return np.asarray((row - row.mean()) / max(float(row.std()), 1e-9))
 
 
 WEIGHTS = (0.3, 0.4, 0.5)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lxml import html
 
@@ -11,7 +12,7 @@ from bench.questions import Question, chosen, telling
 
 _SPACE = re.compile(r"\s+")
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z(])")
-Node = html.HtmlElement
+Node = Any  # an element; lxml says nothing of its types
 
 
 def by_links(pages: Sequence[Path], *, index: Path, manuals: Sequence[Manual]) -> list[Question]:
