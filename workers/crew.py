@@ -120,6 +120,7 @@ class Crew:
         self._stopping = True
         if self._calling is not None:
             self._calling.cancel()
+            await asyncio.wait([self._calling])
         async with self._claiming:
             tasks = list(self._tasks)
         for task in tasks:

@@ -1,8 +1,4 @@
-"""The composition root of a worker process, and the supervisor that keeps such processes alive.
-
-arq brings the bells; its worker ends whenever Redis goes, so it is started again with a pause, and
-the poll goes on without it. Nothing that runs is touched by that: rows are worked in tasks of ours.
-"""
+"""The composition root of a worker process, and the supervisor that keeps such processes alive."""
 
 import argparse
 import asyncio
@@ -13,12 +9,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from typing import Any, cast
 from uuid import uuid4
 
 import uvloop
-from arq.worker import Worker, func
-from redis.exceptions import RedisError
 
 from engine import jobs, logs
 from engine.addresses import AllowList
@@ -35,16 +28,14 @@ from workers.crew import Crew
 from workers.extract.extractor import Extractor
 from workers.failpoint import Failpoint
 from workers.fetch import Fetcher
-from workers.held import told_to_stop
 from workers.ingest import Conductor
 from workers.lanes import FetchLanes
+from workers.listener import listen
 from workers.merge import Merge
 from workers.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
-BELL_TIMEOUT_S = 10  # of a worker that dies with a bell in its hand, for which nobody else waits
-QUEUE_READ_LIMIT = 1_000
 RESTART_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 0.5
 BESIDE_JOBS = 4  # connections of the pool for what runs beside the jobs: sweep, merges, ANN, claims
@@ -68,7 +59,7 @@ async def work(settings: Settings, *, parent: int) -> None:
                 sweep.run(),
                 merge.run(),
                 keeper.run(),
-                _listen(crew, settings=settings),
+                listen(crew, redis_url=settings.redis_url),
                 _watch(parent, stopped=stopped),
             )
         ]
@@ -149,82 +140,6 @@ async def _others_wait(database: Database, customer_id: CustomerId) -> bool:
             return await turns.others_wait(tx, customer_id=customer_id)
     except Unavailable:
         return False
-
-
-class _Listener(Worker):
-    """Leaves the bells to others while nobody of this crew is free."""
-
-    def __init__(self, crew: Crew, **more: Any) -> None:
-        super().__init__(**more)
-        self._crew = crew
-
-    async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """One bell a look, so that each of several workers gets one."""
-        for job_id in job_ids:
-            if self._crew.is_full:
-                return
-            before = self.tasks.get(job_id.decode())
-            await super().start_jobs([job_id])
-            if self.tasks.get(job_id.decode()) is not before:
-                return
-
-
-async def _listen(crew: Crew, *, settings: Settings) -> None:
-    """arq's worker, started again whenever it ends."""
-
-    async def ingest(_: dict[Any, Any]) -> None:
-        """Over at once: all workers look at a bell for as long as somebody holds it."""
-
-    async def gone(_: dict[Any, Any]) -> None:
-        """Rows that are written from now on are told by a bell of their own."""
-        crew.wake()
-
-    while True:
-        try:
-            pool = await jobs.connect(jobs.redis_settings(settings.redis_url))
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("bells are away, polling", extra={"cause": str(error)})
-            await asyncio.sleep(RESTART_PAUSE_S)
-            continue
-        worker = _Listener(
-            crew,
-            functions=[
-                func(cast(Any, ingest), name=jobs.JOB, keep_result=0, timeout=BELL_TIMEOUT_S)
-            ],
-            queue_name=jobs.QUEUE,
-            redis_pool=pool,
-            handle_signals=False,
-            max_jobs=settings.worker_jobs,
-            poll_delay=0.1,
-            queue_read_limit=QUEUE_READ_LIMIT,
-            job_serializer=jobs.encode,
-            job_deserializer=jobs.decode,
-            log_results=False,
-            after_job_end=gone,
-        )
-        try:
-            await worker.async_run()
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("bells are away, polling", extra={"cause": str(error)})
-        finally:
-            try:
-                await _close(worker)
-            finally:
-                with contextlib.suppress(RedisError, OSError):
-                    await pool.aclose()
-        await asyncio.sleep(RESTART_PAUSE_S)
-
-
-async def _close(worker: Worker) -> None:
-    """End what is left of an arq worker, whatever its own jobs were cancelled for."""
-    try:
-        await worker.close()
-    except (RedisError, OSError):
-        pass
-    except asyncio.CancelledError:
-        # It passes on how its jobs ended; only where this very task is to stop is it meant for us.
-        if told_to_stop():
-            raise
 
 
 async def _watch(parent: int, *, stopped: asyncio.Event) -> None:

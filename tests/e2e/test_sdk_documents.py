@@ -97,6 +97,7 @@ def test_a_file_without_a_name_is_called_after_its_file(sdk: Sdk) -> None:
 def test_explicit_nulls_mean_that_nothing_was_given(sdk: Sdk) -> None:
     added = sdk.documents.create_from_text(text=BAKERY, name=None, parent_folder_id=None)
     assert added.name
+    sdk.indexed(added.id)
     before = sdk.documents.get(added.id)
     after = sdk.documents.update(added.id, name=None, content=None)
     assert (after.name, after.extracted_inner_html) == (before.name, before.extracted_inner_html)

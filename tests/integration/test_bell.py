@@ -39,7 +39,6 @@ async def test_a_bell_hangs_there_once_for_each_worker_that_it_is_for(redis_url:
     await bell.close()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_a_silent_redis_costs_a_ring_a_moment_and_no_error(silent_redis: str) -> None:
     bell = Bell(silent_redis)
     started = time.monotonic()

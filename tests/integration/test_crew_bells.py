@@ -1,8 +1,8 @@
 """Who comes when a bell rings: as many as are free, from all workers, and nobody for nothing."""
 
 import asyncio
-import gc
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis.asyncio
@@ -10,16 +10,12 @@ from fix_crews import CrewOf, Hands
 from fix_store import Store
 
 from engine.config import Settings
-from engine.jobs import BELLS, QUEUE, Bell
+from engine.jobs import BELLS, QUEUE
 from workers.crew import TURN_S
-from workers.main import _listen
+from workers.listener import listen
+from workers.main import end
 
-# A listener that is broken off in the middle of a command leaves its connection to the collector.
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.anyio
 
 NEVER_S = 3600.0
 
@@ -43,15 +39,18 @@ async def bells(settings: Settings) -> int:
         return int(await client.zcard(QUEUE))
 
 
-def listening(*crews: Hands, settings: Settings) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(_listen(crew, settings=settings)) for crew in crews]
+@contextlib.asynccontextmanager
+async def listening(*crews: Hands, settings: Settings) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(listen(crew, redis_url=settings.redis_url)) for crew in crews]
+    try:
+        yield
+    finally:
+        await end(tasks)
 
 
-async def ended(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    gc.collect()
+async def connections(settings: Settings) -> int:
+    async with redis.asyncio.Redis.from_url(settings.redis_url) as client:
+        return len(await client.client_list())
 
 
 async def test_one_bell_is_enough_for_all_that_is_due_and_for_all_workers(
@@ -59,60 +58,64 @@ async def test_one_bell_is_enough_for_all_that_is_due_and_for_all_workers(
 ) -> None:
     crews = [crew_of(jobs=2, poll_s=NEVER_S) for _ in range(3)]
     await due(store, 6)
-    tasks = listening(*crews, settings=settings)
-    await crews[0].bell.ring()
-    await until(lambda: all(len(crew.held) == 2 for crew in crews))
-    await ended(tasks)
+    async with listening(*crews, settings=settings):
+        await crews[0].bell.ring()
+        await until(lambda: all(len(crew.held) == 2 for crew in crews))
 
 
 async def test_a_worker_that_has_a_row_leaves_others_their_turn(
     store: Store, settings: Settings, crew_of: CrewOf
 ) -> None:
-    first, second = crew_of(jobs=4, poll_s=NEVER_S), crew_of(jobs=4, poll_s=NEVER_S)
+    crews = [crew_of(jobs=4, poll_s=NEVER_S) for _ in range(2)]
     await due(store, 4)
-    tasks = listening(first, second, settings=settings)
-    await first.bell.ring()
-    await until(lambda: len(first.held) + len(second.held) == 4)
-    assert first.held
-    assert second.held
-    await ended(tasks)
+    async with listening(*crews, settings=settings):
+        await crews[0].bell.ring()
+        await until(lambda: sum(len(crew.held) for crew in crews) == 4)
+    assert all(crew.held for crew in crews)
 
 
 async def test_a_full_worker_leaves_the_bells_where_they_are(
     store: Store, settings: Settings, crew_of: CrewOf
 ) -> None:
-    full, free = crew_of(jobs=1, poll_s=NEVER_S), crew_of(jobs=1, poll_s=NEVER_S)
+    full, free = (crew_of(jobs=1, poll_s=NEVER_S) for _ in range(2))
     await due(store, 1)
     full.wake()
     await until(lambda: len(full.held) == 1)
-    tasks = listening(full, settings=settings)
     await due(store, 1)
-    await full.bell.ring()
-    await asyncio.sleep(0.5)
-    assert await bells(settings) == 1
-    tasks += listening(free, settings=settings)
-    await until(lambda: len(free.held) == 1)
-    await ended(tasks)
+    async with listening(full, settings=settings):
+        await full.bell.ring()
+        await asyncio.sleep(0.5)
+        assert await bells(settings) == 1
+        async with listening(free, settings=settings):
+            await until(lambda: len(free.held) == 1)
 
 
 async def test_a_bell_that_hangs_there_needs_no_second_and_rings_anew_once_taken(
     store: Store, settings: Settings, crew_of: CrewOf
 ) -> None:
     crew = crew_of(jobs=2, poll_s=NEVER_S)
-    bell = Bell(settings.redis_url)
-    assert [await bell.ring(), await bell.ring()] == [True, True]
+    assert [await crew.bell.ring(), await crew.bell.ring()] == [True, True]
     assert await bells(settings) == 1
-    await bell.ring(workers=BELLS)
+    await crew.bell.ring(workers=BELLS)
     assert await bells(settings) == BELLS
-    tasks = listening(crew, settings=settings)
-    async with asyncio.timeout(5):
-        while await bells(settings):
-            await asyncio.sleep(0.01)
-    await due(store, 1)
-    await bell.ring()
-    await until(lambda: len(crew.held) == 1)
-    await ended(tasks)
-    await bell.close()
+    async with listening(crew, settings=settings):
+        async with asyncio.timeout(5):
+            while await bells(settings):
+                await asyncio.sleep(0.01)
+        await due(store, 1)
+        await crew.bell.ring()
+        await until(lambda: len(crew.held) == 1)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.003, 0.01, 0.15])
+async def test_who_is_told_to_stop_listening_leaves_no_connection(
+    settings: Settings, crew_of: CrewOf, after_s: float
+) -> None:
+    crew = crew_of(jobs=2, poll_s=NEVER_S)
+    before = await connections(settings)
+    async with listening(crew, settings=settings):
+        await asyncio.sleep(after_s)
+    assert await connections(settings) == before
 
 
 async def test_who_is_woken_works_on_until_nothing_is_due(store: Store, crew_of: CrewOf) -> None:
