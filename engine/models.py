@@ -30,8 +30,9 @@ Attributes: TypeAlias = Mapping[str, Scalar | tuple[str, ...]]
 T = TypeVar("T")
 
 
-class Noun(msgspec.Struct, frozen=True, kw_only=True):
-    """Keyword-only and immutable: rows become these, and nothing changes them after."""
+class Noun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Keyword-only and immutable: rows become these, and nothing changes them after. So they hold
+    no circles, and the garbage collector need not look at thousands of them."""
 
 
 class State(StrEnum):

@@ -6,6 +6,8 @@ import select
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
+from itertools import repeat
 from typing import Any, Literal, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 Role = Literal["rag_api", "rag_worker", "rag_operator"]
 Params = Mapping[str, Any]
 NO_SETTINGS: Mapping[str, str] = {}
-NO_DEFAULTS: Params = {}
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 # A path that went silent must end somewhere: here after 25 s, at the server as well, so that a host
 # that vanished inside a transaction does not keep its locks. No effect on Unix sockets. A process
@@ -119,21 +121,31 @@ class Tx:
         return None if row is None else msgspec.convert(row, kind)
 
     async def all(
-        self,
-        kind: type[T],
-        query: LiteralString,
-        params: Params | None = None,
-        *,
-        defaults: Params = NO_DEFAULTS,
+        self, kind: type[T], query: LiteralString, params: Params | None = None
     ) -> list[T]:
-        """Every row as `kind`. `defaults` are for columns that are NULL or were not asked for: a
-        value that a thousand rows have in common takes as long to read as one of their own."""
+        """Every row as `kind`."""
         rows = await (await self.connection.execute(query, params)).fetchall()
-        for row in rows if defaults else ():
-            for name, value in defaults.items():
-                if row.get(name) is None:
-                    row[name] = value
         return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
+
+    async def many(
+        self, kind: type[S], query: LiteralString, params: Params, *, shared: Params
+    ) -> list[S]:
+        """As `all`, for a thousand rows: each column comes as one JSON array, which is read in a
+        third of the time. `shared`: the fields that all of them have in common; the query gives
+        the others, under their names."""
+        names, decoder = _columns(kind, without=frozenset(shared))
+        gathered = ", ".join(f"json_agg(row.{name})" for name in names)
+        cursor = await self.connection.execute(
+            f"SELECT json_build_array({gathered})::text AS columns FROM ({query}) row".encode(),
+            params,
+        )
+        columns = decoder.decode((await cursor.fetchone() or {})["columns"])
+        given = [column or [] for column in columns]
+        same = [repeat(value, len(given[0])) for value in shared.values()]
+        fields = (*names, *shared)
+        return [
+            kind(**dict(zip(fields, row, strict=True))) for row in zip(*given, *same, strict=True)
+        ]
 
     async def value(
         self, kind: type[T], query: LiteralString, params: Params | None = None
@@ -141,6 +153,18 @@ class Tx:
         """The only column of the first row as `kind`, or None."""
         row = await (await self.connection.execute(query, params)).fetchone()
         return None if row is None else msgspec.convert(next(iter(row.values())), kind | None)
+
+
+@cache
+def _columns(
+    kind: type[msgspec.Struct], *, without: frozenset[str]
+) -> tuple[tuple[str, ...], msgspec.json.Decoder[tuple[list[Any] | None, ...]]]:
+    """The fields of `kind` that a query gives, and what reads an array of each of them. No row at
+    all is null."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name not in without]
+    arrays = tuple(list[field.type] | None for field in fields)  # type: ignore[name-defined]
+    decoder = msgspec.json.Decoder(tuple[arrays])  # type: ignore[valid-type]
+    return tuple(field.name for field in fields), decoder
 
 
 class Database:

@@ -130,7 +130,7 @@ async def page(
     """In the order of creation."""
     # What a RAG has for all of its sources is asked once, and not for each of them: without
     # statistics, the planner looks for it among all RAGs of the customer.
-    rows = await tx.all(
+    rows = await tx.many(
         Source,
         """
         SELECT s.id, s.file_id, s.url, s.name, s.state,
@@ -147,7 +147,7 @@ async def page(
                                    'message', COALESCE(s.failure ->> 'message', '')))
                     ELSE d.coverage END AS coverage,
                s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               NULLIF(s.attributes, '{}') AS attributes
+               s.attributes
         FROM sources s
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = (
             SELECT profile_live FROM rags WHERE id = %(rag_id)s)
@@ -166,7 +166,7 @@ async def page(
             "state": state,
             **bounds(after),
         },
-        defaults={"customer_id": customer_id, "rag_id": rag_id, "attributes": {}},
+        shared={"customer_id": customer_id, "rag_id": rag_id},
     )
     return [_as_given(row) for row in rows]
 

@@ -26,8 +26,9 @@ Time = Annotated[
 Offset = Annotated[int, Meta(description="Characters (Unicode code points) of the text.", ge=0)]
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the wire shapes: fields that are UNSET are absent, never null."""
+class Shape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of the wire shapes: fields that are UNSET are absent, never null. They hold no circles,
+    which the garbage collector would look for."""
 
 
 class ErrorDetail(Shape, frozen=True, kw_only=True):
