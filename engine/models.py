@@ -201,7 +201,8 @@ class Change(Noun, frozen=True, kw_only=True):
 
 
 class Rag(Noun, frozen=True, kw_only=True):
-    """A knowledge base. `counts` is over all of its sources, `sources` may be the first of them."""
+    """A knowledge base. `counts` is over all of its sources, `sources` may be the first of them.
+    `is_changing`: to the profile that `change` tells of."""
 
     id: RagId
     customer_id: CustomerId
@@ -213,6 +214,7 @@ class Rag(Noun, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     position: int = 0
+    is_changing: bool = False
     counts: Counts = Counts()
     sources: tuple[Source, ...] = ()
     change: Change | None = None

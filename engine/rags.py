@@ -102,9 +102,7 @@ class Rags:
             page = to_page(rows, page_size=page_size)
             ids = [rag.id for rag in page.items]
             counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=ids)
-            changing = await changes.of_rags(
-                tx, customer_id=customer_id, rag_ids=ids, named_max=BLOCKING_NAMED
-            )
+            changing = await _changing(tx, customer_id=customer_id, of=page.items)
             items = []
             for rag in page.items:
                 first = (
@@ -370,11 +368,14 @@ async def _rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
 async def _full(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
     rag = await _rag(tx, customer_id=customer_id, rag_id=rag_id)
     counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=[rag_id])
-    changing = await changes.of_rags(
-        tx, customer_id=customer_id, rag_ids=[rag_id], named_max=BLOCKING_NAMED
-    )
+    changing = await _changing(tx, customer_id=customer_id, of=[rag])
     first = await sources.page(tx, customer_id=customer_id, rag_id=rag_id, limit=SOURCES_IN_RAG)
     return _with(rag, first=first, tally=counted.get(rag_id), change=changing.get(rag_id))
+
+
+async def _changing(tx: Tx, *, customer_id: CustomerId, of: Sequence[Rag]) -> dict[RagId, Change]:
+    ids = [rag.id for rag in of if rag.is_changing]
+    return await changes.of_rags(tx, customer_id=customer_id, rag_ids=ids, named_max=BLOCKING_NAMED)
 
 
 def _with(

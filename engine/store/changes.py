@@ -281,7 +281,9 @@ async def of_rags(
     tx: Tx, *, customer_id: CustomerId, rag_ids: Sequence[RagId], named_max: int
 ) -> dict[RagId, Change]:
     """The change of each of these RAGs that has one; of what blocks it for good the first
-    `named_max` are named."""
+    `named_max` are named. Without any RAG nothing is asked."""
+    if not rag_ids:
+        return {}
     rows = await tx.all(
         _ChangeRow,
         """

@@ -149,7 +149,8 @@ async def get(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag | None:
         Rag,
         """
         SELECT r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
-               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position
+               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position,
+               r.profile_next IS NOT NULL AS is_changing
         FROM rags r JOIN profiles p ON p.id = r.profile_live
         WHERE r.customer_id = %(customer_id)s AND r.id = %(rag_id)s AND r.deleted_at IS NULL
         """,
@@ -163,7 +164,8 @@ async def page(tx: Tx, *, customer_id: CustomerId, limit: int, after: Cursor | N
         Rag,
         """
         SELECT r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
-               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position
+               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position,
+               r.profile_next IS NOT NULL AS is_changing
         FROM rags r JOIN profiles p ON p.id = r.profile_live
         WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
           AND (%(at)s::timestamptz IS NULL OR (r.created_at, r.position) < (%(at)s, %(position)s))
