@@ -491,7 +491,6 @@ CREATE TABLE IF NOT EXISTS workers (
     id           uuid PRIMARY KEY,
     host         text NOT NULL,
     pid          integer NOT NULL,
-    running      integer NOT NULL DEFAULT 0,
     started_at   timestamptz NOT NULL DEFAULT now(),
     heartbeat_at timestamptz NOT NULL DEFAULT now()
 );

@@ -110,7 +110,6 @@ class Crew:
             worker_id=self._conductor.worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            running=len(self._tasks),
         )
         await self._renew(tx)
         await self._give_back_unknown(tx)

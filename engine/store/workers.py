@@ -27,14 +27,13 @@ class Queue(Noun, frozen=True, kw_only=True):
     age_s: float
 
 
-async def beat(tx: Tx, *, worker_id: WorkerId, host: str, pid: int, running: int) -> None:
+async def beat(tx: Tx, *, worker_id: WorkerId, host: str, pid: int) -> None:
     await tx.run(
         """
-        INSERT INTO workers (id, host, pid, running)
-        VALUES (%(id)s, %(host)s, %(pid)s, %(running)s)
-        ON CONFLICT (id) DO UPDATE SET running = EXCLUDED.running, heartbeat_at = now()
+        INSERT INTO workers (id, host, pid) VALUES (%(id)s, %(host)s, %(pid)s)
+        ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
         """,
-        {"id": worker_id, "host": host, "pid": pid, "running": running},
+        {"id": worker_id, "host": host, "pid": pid},
     )
 
 
@@ -51,12 +50,19 @@ async def forget_silent(tx: Tx, *, silent_s: float) -> int:
 
 
 async def everyone(tx: Tx) -> list[WorkerRow]:
+    """What each holds is counted in the rows that it holds: at this moment."""
     return await tx.all(
         WorkerRow,
         """
-        SELECT id, host, pid, running, started_at,
-               extract(epoch FROM now() - heartbeat_at)::float8 AS heartbeat_age_s
-        FROM workers ORDER BY started_at, id
+        SELECT w.id, w.host, w.pid, w.started_at, COALESCE(held.rows, 0) AS running,
+               extract(epoch FROM now() - w.heartbeat_at)::float8 AS heartbeat_age_s
+        FROM workers w
+        LEFT JOIN (SELECT worker_id, count(*) AS rows
+                   FROM (SELECT worker_id FROM sources WHERE lease_until IS NOT NULL
+                         UNION ALL
+                         SELECT worker_id FROM indexes WHERE lease_until IS NOT NULL) each
+                   GROUP BY worker_id) held ON held.worker_id = w.id
+        ORDER BY w.started_at, w.id
         """,
     )
 

@@ -7,6 +7,7 @@ from fix_crews import CrewOf
 from fix_store import Store
 
 from engine.models import SourceId
+from engine.store import workers
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +40,41 @@ async def test_a_beat_stands_in_no_deadlock_with_whoever_locks_two_rows_in_any_o
     assert "heartbeat failed" not in caplog.messages
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
+
+
+async def test_what_a_worker_works_on_is_told_as_of_now_and_not_of_its_last_beat(
+    crew_of: CrewOf, store: Store
+) -> None:
+    crew = crew_of(lease_s=60.0)
+    beating = asyncio.create_task(crew.beat())
+    async with asyncio.timeout(5):
+        while await running(store) != [0]:
+            await asyncio.sleep(0.01)
+    customer_id = await store.customer()
+    rag_id = await store.rag(customer_id)
+    for _ in range(3):
+        await store.source(customer_id, rag_id)
+    built = await store.acquire(await store.claimed_source())  # by somebody never heard of
+    for _ in range(2):
+        crew.wake()
+    async with asyncio.timeout(5):
+        while len(crew.held) < 2:
+            await asyncio.sleep(0.01)
+    assert await running(store) == [2]
+    await store.execute(
+        "UPDATE indexes SET worker_id = %(worker_id)s WHERE id = %(id)s",
+        worker_id=crew.conductor.worker_id,
+        id=built.id,
+    )
+    assert await running(store) == [3]
+    await crew.stop()
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
+async def running(store: Store) -> list[int]:
+    async with store.operator.transaction() as tx:
+        return [row.running for row in await workers.everyone(tx)]
 
 
 async def held(store: Store) -> int:

@@ -110,3 +110,5 @@ GRANT SELECT ON segments, segment_members, postings TO rag_api;
 GRANT SELECT, INSERT ON dead_members TO rag_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segments, segment_members, dead_members, postings
     TO rag_worker, rag_operator;
+-- What a worker holds is counted where it is held.
+ALTER TABLE workers DROP COLUMN running;
