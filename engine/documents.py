@@ -179,7 +179,7 @@ class Documents:
                 name=DEFAULT_RAG_NAME,
                 embedding_model=model.name,
                 chunk_tokens=chunk_tokens,
-                chunk_overlap_tokens=min(self._settings.chunk_overlap_tokens, chunk_tokens - 1),
+                chunk_overlap_tokens=min(self._settings.chunk_overlap_tokens, chunk_tokens // 2),
             )
             if rag_id is not None and await rags.lock(
                 tx, customer_id=customer_id, rag_id=rag_id, strength="share"

@@ -21,7 +21,7 @@ def test_the_limits_of_questions_are_documented_as_they_are() -> None:
         f"walked for {near.WALKED_MAX:,} entries",
         f"asked for {retrieval.ANN_CANDIDATES_MAX:,} passages at most",
         f"up to {ann.DIMENSIONS_MAX:,} dimensions",
-        f"starts over {search.TRIES} times",
+        f"is tried {search.TRIES} times in all",
         f"the first {search.RANK_MAX:,} documents",
         f"at most {inverted.PASSAGES_MAX:,} passages",
     ):

@@ -6,8 +6,6 @@ import select
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
-from itertools import repeat
 from typing import Any, Literal, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -22,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from engine.errors import DatabaseUnavailable, Overloaded, StorageFileNotFound
 from engine.models import CustomerId
+from engine.store.columns import columns_of
 from engine.store.strings import clean_strings
 
 log = logging.getLogger(__name__)
@@ -133,19 +132,9 @@ class Tx:
         """As `all`, for a thousand rows: each column comes as one JSON array, which is read in a
         third of the time. `shared`: the fields that all of them have in common; the query gives
         the others, under their names."""
-        names, decoder = _columns(kind, without=frozenset(shared))
-        gathered = ", ".join(f"json_agg(row.{name})" for name in names)
-        cursor = await self.connection.execute(
-            f"SELECT json_build_array({gathered})::text AS columns FROM ({query}) row".encode(),
-            params,
-        )
-        columns = decoder.decode((await cursor.fetchone() or {})["columns"])
-        given = [column or [] for column in columns]
-        same = [repeat(value, len(given[0])) for value in shared.values()]
-        fields = (*names, *shared)
-        return [
-            kind(**dict(zip(fields, row, strict=True))) for row in zip(*given, *same, strict=True)
-        ]
+        columns = columns_of(kind, without=frozenset(shared))
+        cursor = await self.connection.execute(columns.of(query), params)
+        return columns.rows((await cursor.fetchone() or {})["columns"], shared=shared)
 
     async def value(
         self, kind: type[T], query: LiteralString, params: Params | None = None
@@ -153,18 +142,6 @@ class Tx:
         """The only column of the first row as `kind`, or None."""
         row = await (await self.connection.execute(query, params)).fetchone()
         return None if row is None else msgspec.convert(next(iter(row.values())), kind | None)
-
-
-@cache
-def _columns(
-    kind: type[msgspec.Struct], *, without: frozenset[str]
-) -> tuple[tuple[str, ...], msgspec.json.Decoder[tuple[list[Any] | None, ...]]]:
-    """The fields of `kind` that a query gives, and what reads an array of each of them. No row at
-    all is null."""
-    fields = [field for field in msgspec.structs.fields(kind) if field.name not in without]
-    arrays = tuple(list[field.type] | None for field in fields)  # type: ignore[name-defined]
-    decoder = msgspec.json.Decoder(tuple[arrays])  # type: ignore[valid-type]
-    return tuple(field.name for field in fields), decoder
 
 
 class Database:
