@@ -22,7 +22,7 @@ from workers.ingest import Conductor
 
 
 class Patient(Conductor):
-    """Keeps what it has claimed until it is stopped or let go."""
+    """Keeps what it has claimed until it is let go, or gives it back when it is stopped."""
 
     def __init__(self, *, settings: Settings, limits: Limits, store: Store) -> None:
         super().__init__(
@@ -48,7 +48,11 @@ class Patient(Conductor):
 
     async def conduct(self, claim: Claim, *, held: Held) -> None:
         self.held.append(claim)
-        await self.let_go.wait()
+        try:
+            await self.let_go.wait()
+        except asyncio.CancelledError:
+            await self._settle(claim, error=None)
+            raise
 
 
 class CountedBell(Bell):

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import socket
+from typing import cast
 
 from engine.config import Limits
 from engine.errors import Unavailable
@@ -44,12 +45,12 @@ class Crew:
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody is free for one row more."""
-        return len(self._awake) >= self._jobs
+        """Whether nobody is free for one row more: then bells are for others."""
+        return len(self._awake) >= self._jobs or self._may_not_claim()
 
     def wake(self) -> None:
         """Something may be due: whoever is free looks, and works on until nothing is due."""
-        if self.is_full:
+        if len(self._awake) >= self._jobs:
             self._missed = True  # one of them may have looked just before
             return
         task = asyncio.create_task(self._work_on())
@@ -68,6 +69,9 @@ class Crew:
                 pass
         except Unavailable as error:
             log.warning("looking for work failed", extra={"code": error.code})
+        finally:
+            # At once: whoever rings a moment later must not take this one for busy.
+            self._awake.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _work(self) -> bool:
         """Claim one row and work it to its end; False when there was none for us."""
@@ -105,12 +109,13 @@ class Crew:
                 await asyncio.sleep(1.0)
 
     async def _beat_once(self, tx: Tx) -> None:
-        await workers.beat(
-            tx,
-            worker_id=self._conductor.worker_id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-        )
+        if not self._stopping:  # who has left is not to come back
+            await workers.beat(
+                tx,
+                worker_id=self._conductor.worker_id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
         await self._renew(tx)
         await self._give_back_unknown(tx)
 
@@ -126,6 +131,7 @@ class Crew:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self._limits.lease_s / 3)
+            await self._bell.ring(workers=BELLS)
         try:
             async with self._database.transaction() as tx:
                 await workers.leave(tx, worker_id=self._conductor.worker_id)
@@ -145,19 +151,26 @@ class Crew:
             log.warning("claims without an answer given back", extra={"rows": rows})
 
     async def _claim(self) -> Claim | None:
-        """Nothing beside a row that runs alone."""
-        if self._stopping or any(held.claim.alone for held in self._tasks.values()):
+        if self._may_not_claim():
             return None
         return await self._conductor.claim(idle=not self._tasks)
+
+    def _may_not_claim(self) -> bool:
+        """Nothing beside a row that runs alone."""
+        return self._stopping or any(held.claim.alone for held in self._tasks.values())
 
     async def _call(self) -> None:
         """A request rings once: whoever leaves due rows behind rings for other workers, and then
         looks again itself. Ever more rarely while nobody comes for them: who is busy looks by
         itself once it is done."""
         pause_s = TURN_S
-        while not self._stopping and await self._any_due():
-            await self._bell.ring(workers=BELLS)
+        while not self._stopping:
             claimed = self._claimed
+            if not await self._any_due():
+                if claimed == self._claimed:
+                    return
+                continue  # claimed meanwhile: others may have come with it
+            await self._bell.ring(workers=BELLS)
             await asyncio.sleep(pause_s)
             taken = self._claimed > claimed and not self.is_full
             pause_s = TURN_S if taken else min(2 * pause_s, self._limits.poll_s)

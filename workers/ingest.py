@@ -71,8 +71,12 @@ class Conductor:
         """Open the model before somebody waits for it. Until then nothing is run alone: who is
         suspected must not pay for whatever ends a process while it starts."""
         self._cold = True
-        await self._models.warm_up(cutting=True)
-        self._cold = False
+        try:
+            await self._models.warm_up(cutting=True)
+        except Exception:  # who needs the model is told; rows that run alone must not wait for it
+            log.exception("model not warm")
+        finally:
+            self._cold = False
 
     async def claim(self, *, idle: bool) -> Claim | None:
         """The fairest due row of either kind; the kinds take turns at being asked first.

@@ -5,6 +5,7 @@ ends: rows are worked in tasks of the crew, and its poll goes on without bells.
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from workers.crew import Crew
 
 log = logging.getLogger(__name__)
 
-BELL_TIMEOUT_S = 10  # of a worker that dies with a bell in its hand, for which nobody else waits
+BELL_TIMEOUT_S = 2  # of a worker that dies with a bell in its hand, for which nobody else waits
 LOOK_EVERY_S = 0.1
 RESTART_PAUSE_S = 1.0
 
@@ -39,11 +40,13 @@ class Listener(Worker):
 
     def __init__(self, crew: Crew, *, redis_url: str) -> None:
         super().__init__(
-            functions=[func(cast(Any, _heard), name=jobs.JOB, keep_result=0)],
+            functions=[func(cast(Any, _heard), name=jobs.JOB)],
             queue_name=jobs.QUEUE,
             redis_pool=jobs.client(redis_url),
             handle_signals=False,
             job_timeout=BELL_TIMEOUT_S,
+            # Of a bell that ends in error as well: the same one could not be rung while it is kept.
+            keep_result=0,
             poll_delay=LOOK_EVERY_S,
             job_serializer=jobs.encode,
             job_deserializer=jobs.decode,
@@ -51,6 +54,7 @@ class Listener(Worker):
             after_job_end=self._gone,
         )
         self._crew = crew
+        self.in_progress_timeout_s = BELL_TIMEOUT_S  # arq waits ten seconds more
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """One bell a look, so that each of several workers gets one."""
@@ -63,12 +67,16 @@ class Listener(Worker):
                 return
 
     async def hang_up(self) -> None:
-        """Drop what is in hand, whose bells hang there until their time is over, and disconnect."""
+        """Drop what is in hand, whose bells hang there until their time is over, or are gone and
+        nobody was woken; and disconnect."""
         left = list(self.tasks.values())
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await self.pool.aclose(close_connection_pool=True)
+        if left:
+            self._crew.wake()
+        with contextlib.suppress(RedisError, OSError):
+            await self.pool.aclose(close_connection_pool=True)
 
     async def _gone(self, ctx: dict[Any, Any]) -> None:
         """Rows that are written from now on are told by a bell of their own."""

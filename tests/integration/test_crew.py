@@ -72,6 +72,24 @@ async def test_what_a_worker_works_on_is_told_as_of_now_and_not_of_its_last_beat
     await asyncio.gather(beating, return_exceptions=True)
 
 
+async def test_what_runs_alone_does_not_wait_for_a_model_that_cannot_be_warmed(
+    crew_of: CrewOf, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(**_: bool) -> None:
+        raise MemoryError("no room for a model")
+
+    crew = crew_of()
+    monkeypatch.setattr(crew.conductor._models, "warm_up", broken)
+    customer_id = await store.customer()
+    await store.source(customer_id, await store.rag(customer_id))
+    await store.execute("UPDATE sources SET alone = true")
+    await crew.conductor.warm_up()
+    crew.wake()
+    async with asyncio.timeout(5):
+        while not crew.held:
+            await asyncio.sleep(0.01)
+
+
 async def running(store: Store) -> list[int]:
     async with store.operator.transaction() as tx:
         return [row.running for row in await workers.everyone(tx)]

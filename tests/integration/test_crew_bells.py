@@ -107,6 +107,52 @@ async def test_a_bell_that_hangs_there_needs_no_second_and_rings_anew_once_taken
         await until(lambda: len(crew.held) == 1)
 
 
+async def test_a_worker_whose_row_runs_alone_leaves_the_bells_to_others(
+    store: Store, settings: Settings, crew_of: CrewOf
+) -> None:
+    alone, free = (crew_of(jobs=4, poll_s=NEVER_S) for _ in range(2))
+    await due(store, 1)
+    await store.execute("UPDATE sources SET alone = true")
+    alone.wake()
+    await until(lambda: len(alone.held) == 1)
+    await due(store, 1)
+    async with listening(alone, settings=settings):
+        await alone.bell.ring()
+        await asyncio.sleep(0.5)
+        assert await bells(settings) == 1
+        async with listening(free, settings=settings):
+            await until(lambda: len(free.held) == 1)
+
+
+async def test_what_a_stopped_worker_gives_back_is_taken_at_once(
+    store: Store, settings: Settings, crew_of: CrewOf
+) -> None:
+    stopped, heir = (crew_of(jobs=2, poll_s=NEVER_S) for _ in range(2))
+    await due(store, 2)
+    for _ in range(2):
+        stopped.wake()
+    await until(lambda: len(stopped.held) == 2)
+    async with listening(heir, settings=settings):
+        await stopped.stop()
+        await until(lambda: len(heir.held) == 2)
+
+
+async def test_a_bell_of_which_only_the_name_is_left_can_be_rung_again(
+    store: Store, settings: Settings, crew_of: CrewOf
+) -> None:
+    crew = crew_of(jobs=2, poll_s=NEVER_S)
+    await crew.bell.ring()
+    async with redis.asyncio.Redis.from_url(settings.redis_url) as client:
+        assert await client.delete(f"arq:job:{QUEUE}:0") == 1  # as after a day unheard
+    async with listening(crew, settings=settings):
+        async with asyncio.timeout(5):
+            while await bells(settings):
+                await asyncio.sleep(0.01)
+        await due(store, 1)
+        await crew.bell.ring()
+        await until(lambda: len(crew.held) == 1)
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.003, 0.01, 0.15])
 async def test_who_is_told_to_stop_listening_leaves_no_connection(
     settings: Settings, crew_of: CrewOf, after_s: float
