@@ -39,6 +39,12 @@ async def bells(settings: Settings) -> int:
         return int(await client.zcard(QUEUE))
 
 
+async def until_heard(settings: Settings) -> None:
+    async with asyncio.timeout(5):
+        while await bells(settings):
+            await asyncio.sleep(0.01)
+
+
 @contextlib.asynccontextmanager
 async def listening(*crews: Hands, settings: Settings) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(listen(crew, redis_url=settings.redis_url)) for crew in crews]
@@ -99,9 +105,7 @@ async def test_a_bell_that_hangs_there_needs_no_second_and_rings_anew_once_taken
     await crew.bell.ring(workers=BELLS)
     assert await bells(settings) == BELLS
     async with listening(crew, settings=settings):
-        async with asyncio.timeout(5):
-            while await bells(settings):
-                await asyncio.sleep(0.01)
+        await until_heard(settings)
         await due(store, 1)
         await crew.bell.ring()
         await until(lambda: len(crew.held) == 1)
@@ -133,6 +137,7 @@ async def test_what_a_stopped_worker_gives_back_is_taken_at_once(
         stopped.wake()
     await until(lambda: len(stopped.held) == 2)
     async with listening(heir, settings=settings):
+        await until_heard(settings)
         await stopped.stop()
         await until(lambda: len(heir.held) == 2)
 
@@ -145,9 +150,7 @@ async def test_a_bell_of_which_only_the_name_is_left_can_be_rung_again(
     async with redis.asyncio.Redis.from_url(settings.redis_url) as client:
         assert await client.delete(f"arq:job:{QUEUE}:0") == 1  # as after a day unheard
     async with listening(crew, settings=settings):
-        async with asyncio.timeout(5):
-            while await bells(settings):
-                await asyncio.sleep(0.01)
+        await until_heard(settings)
         await due(store, 1)
         await crew.bell.ring()
         await until(lambda: len(crew.held) == 1)
