@@ -73,10 +73,8 @@ class Conductor:
         self._cold = True
         try:
             await self._models.warm_up(cutting=True)
-        except Exception:  # who needs the model is told; rows that run alone must not wait for it
-            log.exception("model not warm")
         finally:
-            self._cold = False
+            self._cold = False  # however it ended: what runs alone must not wait for ever
 
     async def claim(self, *, idle: bool) -> Claim | None:
         """The fairest due row of either kind; the kinds take turns at being asked first.

@@ -123,6 +123,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, Merge,
     merge = Merge(database=database, limits=limits, failpoint=failpoint)
     keeper = AnnKeeper(database=database, limits=limits, failpoint=failpoint)
     warming = asyncio.create_task(conductor.warm_up())
+    warming.add_done_callback(_warmed)
     try:
         yield crew, sweep, merge, keeper
     finally:
@@ -131,6 +132,11 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Crew, Sweep, Merge,
         models.close()
         await bell.close()
         await database.close()
+
+
+def _warmed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("model not warm", exc_info=error)
 
 
 async def _others_wait(database: Database, customer_id: CustomerId) -> bool:

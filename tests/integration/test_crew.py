@@ -83,7 +83,8 @@ async def test_what_runs_alone_does_not_wait_for_a_model_that_cannot_be_warmed(
     customer_id = await store.customer()
     await store.source(customer_id, await store.rag(customer_id))
     await store.execute("UPDATE sources SET alone = true")
-    await crew.conductor.warm_up()
+    with pytest.raises(MemoryError):
+        await crew.conductor.warm_up()
     crew.wake()
     async with asyncio.timeout(5):
         while not crew.held:

@@ -258,11 +258,11 @@ async def test_an_answer_without_end_is_cut_off(served, opened):
 
 @pytest.mark.parametrize("fault", [do.hangs, do.trickles, do.slow(20)])
 async def test_the_time_of_a_call_is_bounded_whatever_the_server_does(served, opened, fault):
-    embedder = await opened(timeout_s=0.3)
+    embedder = await opened(timeout_s=1.0)
     served.usual = fault
     began = time.monotonic()
-    assert "did not answer within 0.3 s" in (await refusal(embedder)).message
-    assert 0.3 <= time.monotonic() - began < 2
+    assert "did not answer within 1 s" in (await refusal(embedder)).message
+    assert 1.0 <= time.monotonic() - began < 5
     assert len(served.requests) == 1
 
 
