@@ -55,7 +55,6 @@ class Crew:
             return
         task = asyncio.create_task(self._work_on())
         self._awake.add(task)
-        task.add_done_callback(self._awake.discard)
 
     async def poll(self) -> None:
         """Look for work by the clock: the whole supply while Redis is away, a net otherwise."""
@@ -156,7 +155,7 @@ class Crew:
         return await self._conductor.claim(idle=not self._tasks)
 
     def _may_not_claim(self) -> bool:
-        """Nothing beside a row that runs alone."""
+        """While it stops, and beside a row that runs alone."""
         return self._stopping or any(held.claim.alone for held in self._tasks.values())
 
     async def _call(self) -> None:
