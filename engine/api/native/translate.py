@@ -110,9 +110,7 @@ def _coverage(noun: models.Coverage | None) -> wire.Coverage | None:
     return wire.Coverage(
         characters=noun.characters,
         tables=noun.tables,
-        warnings=tuple(
-            [wire.Warned(code=each.code, message=each.message) for each in noun.warnings]
-        ),
+        warnings=tuple(wire.Warned(code=each.code, message=each.message) for each in noun.warnings),
         pages_total=wire.present(noun.pages_total),
         pages_with_text=wire.present(noun.pages_with_text),
     )
