@@ -12,7 +12,7 @@ from fix_store import Store
 from engine.config import Settings
 from engine.jobs import BELLS, QUEUE
 from workers.crew import TURN_S
-from workers.listener import listen
+from workers.listener import Listener, listen
 from workers.main import end
 
 pytestmark = pytest.mark.anyio
@@ -80,11 +80,14 @@ async def test_a_worker_that_has_a_row_leaves_others_their_turn(
     assert all(crew.held for crew in crews)
 
 
-async def test_a_full_worker_leaves_the_bells_where_they_are(
-    store: Store, settings: Settings, crew_of: CrewOf
+@pytest.mark.parametrize(("jobs", "alone"), [(1, False), (4, True)])
+async def test_a_worker_that_may_take_no_more_leaves_the_bells_where_they_are(
+    store: Store, settings: Settings, crew_of: CrewOf, jobs: int, alone: bool
 ) -> None:
-    full, free = (crew_of(jobs=1, poll_s=NEVER_S) for _ in range(2))
+    """Because all of its places are taken, or because its row runs alone."""
+    full, free = (crew_of(jobs=jobs, poll_s=NEVER_S) for _ in range(2))
     await due(store, 1)
+    await store.execute("UPDATE sources SET alone = %(alone)s", alone=alone)
     full.wake()
     await until(lambda: len(full.held) == 1)
     await due(store, 1)
@@ -109,23 +112,6 @@ async def test_a_bell_that_hangs_there_needs_no_second_and_rings_anew_once_taken
         await due(store, 1)
         await crew.bell.ring()
         await until(lambda: len(crew.held) == 1)
-
-
-async def test_a_worker_whose_row_runs_alone_leaves_the_bells_to_others(
-    store: Store, settings: Settings, crew_of: CrewOf
-) -> None:
-    alone, free = (crew_of(jobs=4, poll_s=NEVER_S) for _ in range(2))
-    await due(store, 1)
-    await store.execute("UPDATE sources SET alone = true")
-    alone.wake()
-    await until(lambda: len(alone.held) == 1)
-    await due(store, 1)
-    async with listening(alone, settings=settings):
-        await alone.bell.ring()
-        await asyncio.sleep(0.5)
-        assert await bells(settings) == 1
-        async with listening(free, settings=settings):
-            await until(lambda: len(free.held) == 1)
 
 
 async def test_what_a_stopped_worker_gives_back_is_taken_at_once(
@@ -165,6 +151,24 @@ async def test_who_is_told_to_stop_listening_leaves_no_connection(
     async with listening(crew, settings=settings):
         await asyncio.sleep(after_s)
     assert await connections(settings) == before
+
+
+async def refused(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), OSError("gone")])
+async def test_whatever_a_bell_in_hand_ends_with_is_no_news_and_somebody_looks(
+    settings: Settings, crew_of: CrewOf, error: Exception
+) -> None:
+    crew = crew_of(jobs=2, poll_s=NEVER_S)
+    listener = Listener(crew, redis_url=settings.redis_url)
+    in_hand = (refused(error), asyncio.sleep(NEVER_S), asyncio.sleep(0))
+    listener.tasks = {str(each): asyncio.create_task(each) for each in in_hand}
+    await asyncio.sleep(0.01)
+    await listener.hang_up()
+    assert all(task.done() for task in listener.tasks.values())
+    await until(lambda: crew.conductor.looks == 1)
 
 
 async def test_who_is_woken_works_on_until_nothing_is_due(store: Store, crew_of: CrewOf) -> None:
