@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from engine.errors import DatabaseUnavailable, Overloaded, StorageFileNotFound
 from engine.models import CustomerId
-from engine.store.columns import columns_of
+from engine.store.lines import Lines
 from engine.store.strings import clean_strings
 
 log = logging.getLogger(__name__)
@@ -126,17 +126,12 @@ class Tx:
         rows = await (await self.connection.execute(query, params)).fetchall()
         return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
 
-    async def many(
-        self, kind: type[S], query: LiteralString, params: Params, *, shared: Params
-    ) -> list[S]:
-        """As `all`, for a thousand rows: each column comes as one JSON array, which is read sooner.
-        `shared`: the fields that all of them have in common; the query gives all the others, under
-        their names. Not for bytes, which JSON has no way to write."""
-        columns = columns_of(kind, without=frozenset(shared))
-        cursor = await self.connection.execute(columns.of(query), params)
+    async def many(self, kind: Lines[S], query: LiteralString, params: Params) -> list[S]:
+        """As `all`, for a thousand rows that are asked for again and again."""
+        cursor = await self.connection.execute(kind.of(query), params)
         gathered = await cursor.fetchone()
         assert gathered  # an aggregate is always one row
-        return columns.rows(gathered["columns"], shared=shared)
+        return kind.rows(gathered["lines"])
 
     async def value(
         self, kind: type[T], query: LiteralString, params: Params | None = None

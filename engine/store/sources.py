@@ -1,5 +1,5 @@
-"""sources, as callers see them. How many there are is in tallies; what workers do to them is in
-claims, acquisition and purge."""
+"""sources, as callers see them. By state they are counted with their RAG (rags); what workers do to
+them is in claims, acquisition and purge."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,7 @@ from engine.models import (
 from engine.store import rowlocks, segments
 from engine.store.attributes import as_json, as_stored
 from engine.store.database import Tx
+from engine.store.lines import Lines
 from engine.store.paging import bounds
 
 
@@ -31,6 +32,15 @@ class NewSource(Noun, frozen=True, kw_only=True):
     url: str | None = None
     url_key: bytes | None = None
     attributes: Attributes = msgspec.field(default_factory=dict)
+
+
+def _as_given(source: Source) -> Source:
+    if not source.attributes:
+        return source
+    return msgspec.structs.replace(source, attributes=as_stored(source.attributes))
+
+
+_SOURCES = Lines(Source, finished=_as_given)
 
 
 async def insert(
@@ -130,10 +140,10 @@ async def page(
     """In the order of creation."""
     # What a RAG has for all of its sources is asked once, and not for each of them: without
     # statistics, the planner looks for it among all RAGs of the customer.
-    rows = await tx.many(
-        Source,
+    return await tx.many(
+        _SOURCES,
         """
-        SELECT s.id, s.file_id, s.url, s.name, s.state,
+        SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
                CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
                COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
                COALESCE(i.chunk_count, 0) AS chunk_count,
@@ -166,9 +176,7 @@ async def page(
             "state": state,
             **bounds(after),
         },
-        shared={"customer_id": customer_id, "rag_id": rag_id},
     )
-    return [_as_given(row) for row in rows]
 
 
 async def get(
@@ -205,10 +213,17 @@ async def get(
     return _as_given(row) if row else None
 
 
-def _as_given(source: Source) -> Source:
-    if not source.attributes:
-        return source
-    return msgspec.structs.replace(source, attributes=as_stored(source.attributes))
+async def total(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> int:
+    """How many sources a RAG has."""
+    return (
+        await tx.value(
+            int,
+            "SELECT count(*) FROM sources WHERE customer_id = %(customer_id)s"
+            " AND rag_id = %(rag_id)s AND deleted_at IS NULL",
+            {"customer_id": customer_id, "rag_id": rag_id},
+        )
+        or 0
+    )
 
 
 async def known(

@@ -6,6 +6,7 @@ import msgspec
 
 from engine import hits, models
 from engine.api.native import wire
+from engine.api.remembering import remembering
 
 
 def time_text(at: datetime) -> str:
@@ -25,7 +26,7 @@ def rag(noun: models.Rag) -> wire.Rag:
         name=noun.name,
         description=noun.description,
         status=models.rag_status(noun.counts),
-        sources=tuple(source(each) for each in noun.sources),
+        sources=tuple(map(_polled, noun.sources)),
         embedding_model=noun.embedding_model,
         chunk_tokens=noun.chunk_tokens,
         chunk_overlap_tokens=noun.chunk_overlap_tokens,
@@ -94,6 +95,9 @@ def source(noun: models.Source, *, queue_position: int | None = None) -> wire.So
         tm_create=time_text(noun.created_at),
         tm_update=time_text(noun.updated_at),
     )
+
+
+_polled = remembering(source)  # callers ask for the same thousand sources every second
 
 
 def _failure(noun: models.Failure | None) -> wire.Failure | None:
