@@ -263,7 +263,7 @@ CREATE INDEX IF NOT EXISTS sources_alone ON sources (due_at) WHERE alone AND due
 -- store.claims: running rows by customer; store.purge: the expired ones
 CREATE INDEX IF NOT EXISTS sources_leased ON sources (customer_id, lease_until)
     WHERE lease_until IS NOT NULL;
--- store.tallies.by_state, store.tallies.live_total
+-- store.rags: sources counted by state
 CREATE INDEX IF NOT EXISTS sources_by_state ON sources (rag_id, state, updated_at)
     WHERE deleted_at IS NULL;
 -- store.sources.page

@@ -46,7 +46,6 @@ from engine.store import (
     rags,
     signing_keys,
     sources,
-    tallies,
 )
 from engine.text import clean_line
 from engine.waiting import settled
@@ -155,7 +154,7 @@ class Documents:
                 await edits.hold_folder(tx, customer_id=customer_id, folder_id=new.folder_id)
             rag_id = await self._hold_default_rag(tx, customer_id=customer_id)
             source_id = await edits.add(tx, customer_id=customer_id, rag_id=rag_id, new=new)
-            total = await tallies.live_total(tx, customer_id=customer_id, rag_id=rag_id)
+            total = await sources.total(tx, customer_id=customer_id, rag_id=rag_id)
             if total > self._limits.rag_sources_max:
                 raise TooManySources(
                     f"A knowledge base holds at most {self._limits.rag_sources_max} documents: "
@@ -373,7 +372,7 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _in_rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> None:
-    if await rags.get(tx, customer_id=customer_id, rag_id=rag_id) is None:
+    if not await rags.exists(tx, customer_id=customer_id, rag_id=rag_id):
         raise RagNotFound("There is no such RAG.")
     if await sources.get(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id) is None:
         raise SourceNotFound("There is no such source in this RAG.")

@@ -25,7 +25,6 @@ from engine.idempotency import Keep
 from engine.jobs import Bell
 from engine.models import (
     Change,
-    Counts,
     Cursor,
     CustomerId,
     NewRag,
@@ -38,7 +37,7 @@ from engine.models import (
     State,
 )
 from engine.sources import attribute_issues, attributes_of
-from engine.store import Database, Tx, changes, files, rags, sources, tallies
+from engine.store import Database, Tx, changes, files, rags, sources
 from engine.store.paging import to_page
 from engine.store.sources import NewSource
 from engine.text import clean_text
@@ -100,26 +99,20 @@ class Rags:
         async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
             rows = await rags.page(tx, customer_id=customer_id, limit=page_size + 1, after=after)
             page = to_page(rows, page_size=page_size)
-            ids = [rag.id for rag in page.items]
-            counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=ids)
             changing = await _changing(tx, customer_id=customer_id, of=page.items)
-            items = []
-            for rag in page.items:
-                first = (
-                    await sources.page(
-                        tx, customer_id=customer_id, rag_id=rag.id, limit=SOURCES_IN_LIST
-                    )
-                    if rag.id in counted
-                    else []
-                )
-                tally, change = counted.get(rag.id), changing.get(rag.id)
-                items.append(_with(rag, first=first, tally=tally, change=change))
+            items = [
+                await _with(tx, rag, change=changing.get(rag.id), sources_max=SOURCES_IN_LIST)
+                for rag in page.items
+            ]
         return msgspec.structs.replace(page, items=tuple(items))
 
     async def get(self, customer_id: CustomerId, rag_id: RagId) -> Rag:
         """As of one moment: a switch changes the RAG, its change and its sources together."""
-        async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
-            return await _full(tx, customer_id=customer_id, rag_id=rag_id)
+        async with rags.reading(self._database, customer_id=customer_id, rag_id=rag_id) as (
+            tx,
+            rag,
+        ):
+            return await _filled(tx, rag)
 
     async def update(
         self,
@@ -199,7 +192,7 @@ class Rags:
         if after and after.at and not after.position:
             after = Cursor(at=after.at, position=POSITION_MAX)
         async with self._database.transaction(customer_id=customer_id) as tx:
-            await _rag(tx, customer_id=customer_id, rag_id=rag_id)
+            await _expect(tx, customer_id=customer_id, rag_id=rag_id)
             rows = await sources.page(
                 tx,
                 customer_id=customer_id,
@@ -276,7 +269,7 @@ class Rags:
                 "Some sources are in the RAG already or given twice; nothing was added.",
                 details=details,
             )
-        total = await tallies.live_total(tx, customer_id=customer_id, rag_id=rag_id)
+        total = await sources.total(tx, customer_id=customer_id, rag_id=rag_id)
         if total > self._limits.rag_sources_max:
             raise TooManySources(
                 f"A RAG holds at most {self._limits.rag_sources_max} sources: make another one."
@@ -358,19 +351,20 @@ async def _lock(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, alone: bool) 
         raise RagNotFound("There is no such RAG.")
 
 
-async def _rag(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
-    rag = await rags.get(tx, customer_id=customer_id, rag_id=rag_id)
-    if rag is None:
+async def _expect(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> None:
+    if not await rags.exists(tx, customer_id=customer_id, rag_id=rag_id):
         raise RagNotFound("There is no such RAG.")
-    return rag
 
 
 async def _full(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag:
-    rag = await _rag(tx, customer_id=customer_id, rag_id=rag_id)
-    counted = await tallies.by_state(tx, customer_id=customer_id, rag_ids=[rag_id])
-    changing = await _changing(tx, customer_id=customer_id, of=[rag])
-    first = await sources.page(tx, customer_id=customer_id, rag_id=rag_id, limit=SOURCES_IN_RAG)
-    return _with(rag, first=first, tally=counted.get(rag_id), change=changing.get(rag_id))
+    return await _filled(tx, await rags.get(tx, customer_id=customer_id, rag_id=rag_id))
+
+
+async def _filled(tx: Tx, rag: Rag | None) -> Rag:
+    if rag is None:
+        raise RagNotFound("There is no such RAG.")
+    changing = await _changing(tx, customer_id=rag.customer_id, of=[rag])
+    return await _with(tx, rag, change=changing.get(rag.id), sources_max=SOURCES_IN_RAG)
 
 
 async def _changing(tx: Tx, *, customer_id: CustomerId, of: Sequence[Rag]) -> dict[RagId, Change]:
@@ -378,21 +372,15 @@ async def _changing(tx: Tx, *, customer_id: CustomerId, of: Sequence[Rag]) -> di
     return await changes.of_rags(tx, customer_id=customer_id, rag_ids=ids, named_max=BLOCKING_NAMED)
 
 
-def _with(
-    rag: Rag, *, first: Sequence[Source], tally: tallies.Tally | None, change: Change | None
-) -> Rag:
-    changed = max(rag.updated_at, tally.updated_at) if tally and tally.updated_at else None
-    return msgspec.structs.replace(
-        rag,
-        sources=tuple(first),
-        counts=tally.counts if tally else Counts(),
-        updated_at=changed or rag.updated_at,
-        change=change,
-    )
+async def _with(tx: Tx, rag: Rag, *, change: Change | None, sources_max: int) -> Rag:
+    if not rag.counts.total:
+        return msgspec.structs.replace(rag, change=change)
+    first = await sources.page(tx, customer_id=rag.customer_id, rag_id=rag.id, limit=sources_max)
+    return msgspec.structs.replace(rag, sources=tuple(first), change=change)
 
 
 async def _source(tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_id: SourceId) -> Source:
-    await _rag(tx, customer_id=customer_id, rag_id=rag_id)
+    await _expect(tx, customer_id=customer_id, rag_id=rag_id)
     source = await sources.get(tx, customer_id=customer_id, rag_id=rag_id, source_id=source_id)
     if source is None:
         raise SourceNotFound("There is no such source in this RAG.")

@@ -1,11 +1,14 @@
 """rags and profiles: knowledge bases and how their chunks are made."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal, LiteralString
+
+from msgspec import convert
 
 from engine.models import Cursor, CustomerId, Noun, ProfileId, Rag, RagId
 from engine.store.claims import ClaimedIndex
-from engine.store.database import Tx
+from engine.store.database import Database, Opening, Tx
 from engine.store.paging import bounds
 
 
@@ -143,36 +146,75 @@ async def _insert_default(
     )
 
 
+# `updated_at`: of the RAG itself or of any of its sources.
+_COLUMNS: LiteralString = """
+    r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
+    p.chunk_overlap_tokens, r.created_at, GREATEST(r.updated_at, counted.updated_at) AS updated_at,
+    r.position, r.profile_next IS NOT NULL AS is_changing,
+    COALESCE(counted.counts, '{}') AS counts
+"""
+_COUNTED: LiteralString = """
+    JOIN profiles p ON p.id = r.profile_live
+    CROSS JOIN LATERAL (
+        SELECT jsonb_object_agg(state, count) AS counts, max(updated_at) AS updated_at
+        FROM (SELECT state, count(*) AS count, max(updated_at) AS updated_at FROM sources s
+              WHERE s.rag_id = r.id AND s.customer_id = r.customer_id AND s.deleted_at IS NULL
+              GROUP BY state) AS by_state) AS counted
+"""
+
+
 async def get(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Rag | None:
-    """Without sources and counts; `updated_at` is the row's own."""
+    """Without its sources, which are counted."""
     return await tx.one(
         Rag,
-        """
-        SELECT r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
-               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position,
-               r.profile_next IS NOT NULL AS is_changing
-        FROM rags r JOIN profiles p ON p.id = r.profile_live
+        f"""
+        SELECT {_COLUMNS} FROM rags r {_COUNTED}
         WHERE r.customer_id = %(customer_id)s AND r.id = %(rag_id)s AND r.deleted_at IS NULL
         """,
         {"customer_id": customer_id, "rag_id": rag_id},
     )
 
 
+@asynccontextmanager
+async def reading(
+    database: Database, *, customer_id: CustomerId, rag_id: RagId
+) -> AsyncIterator[tuple[Tx, Rag | None]]:
+    """A transaction in which all statements see one moment, and the RAG as with `get`, which comes
+    with its beginning."""
+    statement: LiteralString = f"""
+        SELECT {_COLUMNS} FROM rags r {_COUNTED}
+        WHERE r.customer_id = $1 AND r.id = $2 AND r.deleted_at IS NULL
+    """
+    opening = Opening(name="reading_rag", statement=statement, ids=(customer_id, rag_id))
+    async with database.transaction(customer_id=customer_id, snapshot=True, opening=opening) as tx:
+        yield tx, convert(tx.opened[0], Rag) if tx.opened else None
+
+
 async def page(tx: Tx, *, customer_id: CustomerId, limit: int, after: Cursor | None) -> list[Rag]:
-    """Newest first, without sources and counts."""
+    """Newest first, without their sources, which are counted."""
     return await tx.all(
         Rag,
-        """
-        SELECT r.id, r.customer_id, r.name, r.description, p.embedding_model, p.chunk_tokens,
-               p.chunk_overlap_tokens, r.created_at, r.updated_at, r.position,
-               r.profile_next IS NOT NULL AS is_changing
-        FROM rags r JOIN profiles p ON p.id = r.profile_live
-        WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
-          AND (%(at)s::timestamptz IS NULL OR (r.created_at, r.position) < (%(at)s, %(position)s))
-        ORDER BY r.created_at DESC, r.position DESC LIMIT %(limit)s
+        f"""
+        SELECT {_COLUMNS}
+        FROM (SELECT * FROM rags
+              WHERE customer_id = %(customer_id)s AND deleted_at IS NULL
+                AND (%(at)s::timestamptz IS NULL
+                     OR (created_at, position) < (%(at)s, %(position)s))
+              ORDER BY created_at DESC, position DESC LIMIT %(limit)s) AS r {_COUNTED}
+        ORDER BY r.created_at DESC, r.position DESC
         """,
         {"customer_id": customer_id, "limit": limit, **bounds(after)},
     )
+
+
+async def exists(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> bool:
+    found = await tx.value(
+        bool,
+        "SELECT true FROM rags WHERE customer_id = %(customer_id)s AND id = %(rag_id)s"
+        " AND deleted_at IS NULL",
+        {"customer_id": customer_id, "rag_id": rag_id},
+    )
+    return found or False
 
 
 async def profile(tx: Tx, *, customer_id: CustomerId, rag_id: RagId) -> Profile | None:

@@ -38,7 +38,7 @@ from engine.models import (
     Upload,
 )
 from engine.rags import Rags
-from engine.store import acquisition, folders, purge, rags, sources, tallies
+from engine.store import acquisition, folders, purge, rags, sources
 
 pytestmark = pytest.mark.anyio
 
@@ -309,7 +309,7 @@ async def test_the_default_rag_takes_no_more_sources_than_any_other(
     )
     assert sum(isinstance(each, TooManySources) for each in made) == 3
     rows = await desk.store.fetch("SELECT customer_id, id AS rag_id FROM rags WHERE is_default")
-    assert await desk.store.do(tallies.live_total, **rows[0]) == 3
+    assert await desk.store.do(sources.total, **rows[0]) == 3
 
 
 async def test_chunks_of_the_default_rag_are_never_larger_than_its_model_reads(

@@ -42,7 +42,10 @@ NOT_FOR_CALLERS = {"Operator"}
 TABLES = CHANGED_BY_THE_API | READ_BY_THE_API
 _STATEMENT = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
 _TABLE = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)\s+({'|'.join(sorted(TABLES))})\b")
-_NAMED = re.compile(r"\bcustomer_id = %\((customer_id|whose)\)s|%\(customer_id\)s")
+# What comes with BEGIN has its parameters by number.
+_NAMED = re.compile(
+    r"\bcustomer_id = %\((customer_id|whose)\)s|%\(customer_id\)s|customer_id = \$1\b"
+)
 
 # Statements without a customer, each with the reason why that is right.
 WITHOUT: Mapping[str, str] = {
@@ -106,14 +109,47 @@ def served() -> set[tuple[str, str]]:
     return seen
 
 
+@cache
+def constants(path: Path) -> dict[str, ast.expr]:
+    """What a module names once and for all: parts of statements, and whole ones."""
+    found = {}
+    for node in tree(path).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        found |= {each.id: value for each in targets if isinstance(each, ast.Name) and value}
+    return found
+
+
+def text_of(node: ast.AST | None, *, path: Path) -> str:
+    """The string that an expression stands for as it is written, its constants put in."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(text_of(part, path=path) for part in parts)
+        case ast.FormattedValue(value=ast.Name() as name):
+            return text_of(name, path=path)
+        case ast.Name(id=name):
+            return text_of(constants(path).get(name), path=path)
+    return ""
+
+
+def expressions(node: ast.AST) -> Iterator[ast.AST]:
+    """All below a node, but not what an f-string is made of."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, ast.JoinedStr):
+            yield from expressions(child)
+
+
 def statements() -> Iterator[Statement]:
     """Everything that a verb may have the database do to a table of customers."""
     for module, name in sorted(served()):
-        node = functions(STORE / f"{module}.py")[name]
-        for each in ast.walk(node):
-            is_text = isinstance(each, ast.Constant) and isinstance(each.value, str)
-            if is_text and _STATEMENT.search(each.value) and _TABLE.search(each.value):
-                yield Statement(f"{module}.{name}", each.value)
+        path = STORE / f"{module}.py"
+        for each in expressions(functions(path)[name]):
+            text = text_of(each, path=path)
+            if _STATEMENT.search(text) and _TABLE.search(text):
+                yield Statement(f"{module}.{name}", text)
 
 
 def test_every_table_of_customers_is_looked_for_in_the_statements(catalog_url: str) -> None:
@@ -127,6 +163,8 @@ def test_the_reading_of_the_source_finds_what_it_must() -> None:
     assert len(found) > 50
     assert {
         "rags.get",
+        "rags.reading",
+        "targets.asking",
         "near.exact",
         "near.approximate",
         "hits._find",
