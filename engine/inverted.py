@@ -239,6 +239,12 @@ class Segment:
         """No passage of it scores more by these terms."""
         return sum(self.where(key).most * value for key, value in idf.items()) * SLACK
 
+    def counting(self, totals: Scores) -> Scores:
+        """What all passages have that may be hits, and perhaps some that have nothing."""
+        if self._dead is None and self._shown is None:
+            return totals
+        return totals[self.hits(totals)]
+
     def hits(self, totals: Scores, *, least: float = 0.0) -> Places:
         """Who may be a hit, and has at least this score, if any."""
         numbers = np.flatnonzero(totals >= least if least > 0 else totals > 0)
@@ -334,7 +340,7 @@ def _near(segment: Segment, terms: _Terms, *, least: float, limit: int) -> tuple
     left = {key: value for key, value in terms.common.items() if segment.where(key).most}
     totals = _summed(segment, terms.rare)
     while True:
-        bound = least or _least(totals[segment.hits(totals)], limit=limit)
+        bound = least or _least(segment.counting(totals), limit=limit)
         bound -= segment.most(left)
         near = segment.hits(totals, least=bound)
         key = next(iter(left), None)
@@ -363,14 +369,17 @@ def _summed(segment: Segment, idf: Mapping[int, float]) -> Scores:
 
 
 def _least(scores: Scores, *, limit: int) -> float:
-    """The score of the passage at the limit; 0 when there are not so many."""
-    if len(scores) < limit:
+    """The score of the passage at the limit; 0 when not so many have any."""
+    most = scores.max(initial=0.0)
+    if not most:
         return 0.0
     # Few are near the best: that many are sorted out in a tenth of the time.
-    good = scores[scores >= scores.max() / 2]
-    if len(good) >= limit:
-        scores = good
-    return float(np.partition(scores, len(scores) - limit)[len(scores) - limit])
+    good = scores[scores >= most / 2]
+    if len(good) < limit:
+        good = scores[scores > 0]
+    if len(good) < limit:
+        return 0.0
+    return float(np.partition(good, len(good) - limit)[len(good) - limit])
 
 
 def _sorted(terms: Keys, *, passages: Numbers, weights: Numbers) -> Postings:
