@@ -371,13 +371,9 @@ def _summed(segment: Segment, idf: Mapping[int, float]) -> Scores:
 def _least(scores: Scores, *, limit: int) -> float:
     """The score of the passage at the limit; 0 when not so many have any."""
     most = scores.max(initial=0.0)
-    if not most:
-        return 0.0
     # Few are near the best: that many are sorted out in a tenth of the time.
-    good = scores[scores >= most / 2]
-    if len(good) < limit:
-        good = scores[scores > 0]
-    if len(good) < limit:
+    good = scores[scores >= most / 2] if most else scores[:0]
+    if len(good) < limit and len(good := scores[scores > 0]) < limit:
         return 0.0
     return float(np.partition(good, len(good) - limit)[len(good) - limit])
 
