@@ -2,6 +2,7 @@
 them is in claims, acquisition and purge."""
 
 from collections.abc import Sequence
+from typing import LiteralString
 
 import msgspec
 
@@ -41,6 +42,24 @@ def _as_given(source: Source) -> Source:
 
 
 _SOURCES = Lines(Source, finished=_as_given)
+# Of a source `s`, its index `i` under the live profile, and the document `d` that answers.
+_COLUMNS: LiteralString = """
+    s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
+    CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
+    COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
+    COALESCE(i.chunk_count, 0) AS chunk_count,
+    i.generation_live IS NOT NULL AS searchable,
+    CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
+        AS due_at,
+    CASE WHEN s.state <> 'ready' THEN s.failure END AS failure,
+    CASE WHEN s.refresh_failed THEN COALESCE(d.coverage, '{"characters": 0}')
+              || jsonb_build_object('warnings', COALESCE(d.coverage -> 'warnings', '[]')
+                 || jsonb_build_object('code', 'refresh_failed',
+                        'message', COALESCE(s.failure ->> 'message', '')))
+         ELSE d.coverage END AS coverage,
+    s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
+    s.attributes
+"""
 
 
 async def insert(
@@ -142,22 +161,8 @@ async def page(
     # statistics, the planner looks for it among all RAGs of the customer.
     return await tx.many(
         _SOURCES,
-        """
-        SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
-               CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
-               COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
-               COALESCE(i.chunk_count, 0) AS chunk_count,
-               i.generation_live IS NOT NULL AS searchable,
-               CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
-                   AS due_at,
-               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure,
-               CASE WHEN s.refresh_failed THEN COALESCE(d.coverage, '{"characters": 0}')
-                         || jsonb_build_object('warnings', COALESCE(d.coverage -> 'warnings', '[]')
-                            || jsonb_build_object('code', 'refresh_failed',
-                                   'message', COALESCE(s.failure ->> 'message', '')))
-                    ELSE d.coverage END AS coverage,
-               s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.attributes
+        f"""
+        SELECT {_COLUMNS}
         FROM sources s
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = (
             SELECT profile_live FROM rags WHERE id = %(rag_id)s)
@@ -184,22 +189,8 @@ async def get(
 ) -> Source | None:
     row = await tx.one(
         Source,
-        """
-        SELECT s.id, s.customer_id, s.rag_id, s.file_id, s.url, s.name, s.state,
-               CASE WHEN s.lease_until IS NULL THEN i.stage ELSE s.stage END AS stage,
-               COALESCE(i.done, 0) AS done, COALESCE(i.total, 0) AS total, s.attempt,
-               COALESCE(i.chunk_count, 0) AS chunk_count,
-               i.generation_live IS NOT NULL AS searchable,
-               CASE WHEN s.due_at > now() THEN s.due_at WHEN i.due_at > now() THEN i.due_at END
-                   AS due_at,
-               CASE WHEN s.state <> 'ready' THEN s.failure END AS failure,
-               CASE WHEN s.refresh_failed THEN COALESCE(d.coverage, '{"characters": 0}')
-                         || jsonb_build_object('warnings', COALESCE(d.coverage -> 'warnings', '[]')
-                            || jsonb_build_object('code', 'refresh_failed',
-                                   'message', COALESCE(s.failure ->> 'message', '')))
-                    ELSE d.coverage END AS coverage,
-               s.created_at, GREATEST(s.updated_at, i.updated_at) AS updated_at, s.position,
-               s.attributes
+        f"""
+        SELECT {_COLUMNS}
         FROM sources s
         JOIN rags r ON r.id = s.rag_id AND r.deleted_at IS NULL
         LEFT JOIN indexes i ON i.source_id = s.id AND i.profile_id = r.profile_live
