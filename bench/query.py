@@ -23,7 +23,7 @@ from bench.filling import Real, fill, real_of
 from bench.ingest import page_text
 from bench.report import Table, show
 from bench.rig import LIMITS as OPEN
-from bench.rig import Rig, rig
+from bench.rig import Caller, Rig, rig
 from engine.config import Settings
 from engine.embedding import Registry, open_embedder
 
@@ -75,7 +75,6 @@ class Asking:
 
     def __init__(self, engine: Rig, real: Real) -> None:
         self._engine = engine
-        self._caller = engine.caller()
         self._numbers = count()
         self._real = real
         settings: Settings = engine.settings
@@ -90,18 +89,16 @@ class Asking:
         first = number * 31 % max(1, len(said) - WORDS)
         return " ".join(said[first : first + WORDS])
 
-    def ask(self, rag_id: str, **more: Any) -> list[dict[str, Any]]:
+    def ask(self, asked: Rig | Caller, rag_id: str, **more: Any) -> list[dict[str, Any]]:
         body = {"query": self.question(), **more}
-        found: list[dict[str, Any]] = self._caller.post(f"/rags/{rag_id}/query", json=body)[
-            "results"
-        ]
+        found: list[dict[str, Any]] = asked.post(f"/rags/{rag_id}/query", json=body)["results"]
         return found
 
     def measured(self, rag_id: str, *, name: str) -> dict[str, float]:
-        self._caller = self._engine.caller()  # the last one's connection was idle for too long
-        for _ in range(20):
-            self.ask(rag_id)
-        taken_ms = timed(lambda: self.ask(rag_id), times=QUERIES)
+        with self._engine.caller() as caller:
+            for _ in range(20):
+                self.ask(caller, rag_id)
+            taken_ms = timed(lambda: self.ask(caller, rag_id), times=QUERIES)
         return {
             f"p50_ms_{name}": round(statistics.median(taken_ms), 1),
             f"p95_ms_{name}": round(p95(taken_ms), 1),
@@ -111,9 +108,8 @@ class Asking:
 
     def busy(self, rag_id: str, *, name: str) -> dict[str, float]:
         """While both workers have more to do than they can."""
-        with ingesting(self._engine):
-            self._caller = self._engine.caller()
-            taken_ms = timed(lambda: self.ask(rag_id), times=QUERIES)
+        with ingesting(self._engine), self._engine.caller() as caller:
+            taken_ms = timed(lambda: self.ask(caller, rag_id), times=QUERIES)
         return {
             f"busy_p50_ms_{name}": round(statistics.median(taken_ms), 1),
             f"busy_p95_ms_{name}": round(p95(taken_ms), 1),
@@ -127,7 +123,7 @@ class Asking:
             for _ in range(judged):
                 question = self.question()
                 vector = self._embedder.embed_query(question)
-                hits = self.ask(rag_id, query=question, mode="dense", top_k=10)
+                hits = self.ask(self._engine, rag_id, query=question, mode="dense", top_k=10)
                 found = {hit["chunk_id"] for hit in hits}
                 shares.append(len(found & _nearest(connection, rag_id, vector)) / 10)
         return statistics.fmean(shares)
@@ -139,10 +135,10 @@ class Asking:
 
         def call() -> None:
             number = 0
-            caller = self._engine.caller()
-            while time.monotonic() < ends:
-                caller.post(f"/rags/{rag_id}/query", json={"query": self.question()})
-                number += 1
+            with self._engine.caller() as caller:
+                while time.monotonic() < ends:
+                    self.ask(caller, rag_id)
+                    number += 1
             done.append(number)
 
         callers = [threading.Thread(target=call) for _ in range(CALLERS)]

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,11 @@ class Rig:
         self.workers: list[psutil.Process] = []
         self.api: psutil.Process | None = None
 
-    def caller(self) -> "Caller":
-        """For what is timed: one connection of its own."""
-        url = urlsplit(self.settings.base_url)
-        assert url.hostname
-        connection = HTTPConnection(url.hostname, url.port)
-        return Caller(connection, authorization=self.client.headers["Authorization"])
+    @contextmanager
+    def caller(self) -> Iterator["Caller"]:
+        """For what is timed: one connection of its own, used without a pause."""
+        with closing(HTTPConnection(urlsplit(self.settings.base_url).netloc)) as connection:
+            yield Caller(connection, authorization=self.client.headers["Authorization"])
 
     def post(self, path: str, **more: Any) -> Any:
         """The JSON of a POST that must succeed."""
