@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from engine import hits, models
+from engine.api.memo import memoised
 from engine.api.native import wire
-from engine.api.remembering import remembering
 
 
 def time_text(at: datetime) -> str:
@@ -97,7 +97,7 @@ def source(noun: models.Source, *, queue_position: int | None = None) -> wire.So
     )
 
 
-_polled = remembering(source)  # callers ask for the same thousand sources every second
+_polled = memoised(source)  # callers ask for the same thousand sources every second
 
 
 def _failure(noun: models.Failure | None) -> wire.Failure | None:

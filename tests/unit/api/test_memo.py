@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api.remembering import remembering
+from engine.api.memo import memoised
 from engine.models import Counts
 
 
@@ -18,20 +18,20 @@ def test_the_same_object_is_made_into_something_once() -> None:
         made.append(noun)
         return len(made)
 
-    remembered, noun = remembering(make), Counts(ready=1)
-    assert [remembered(noun), remembered(noun), remembered(Counts(ready=1))] == [1, 1, 2]
+    memo, noun = memoised(make), Counts(ready=1)
+    assert [memo(noun), memo(noun), memo(Counts(ready=1))] == [1, 1, 2]
 
 
 @given(st.lists(st.integers(0, 5)), st.integers(1, 4))
 def test_the_answer_is_that_of_this_object_whatever_was_asked_before(
     asked: list[int], kept_max: int
 ) -> None:
-    remembered = remembering(ready, kept_max=kept_max)
+    memo = memoised(ready, kept_max=kept_max)
     kept = [Counts(ready=number) for number in range(3)]
     for number in asked:
         # The others are gone as soon as they are asked for: their place in memory is used again.
         noun = kept[number] if number < 3 else Counts(ready=number)
-        assert remembered(noun) == number
+        assert memo(noun) == number
 
 
 def test_no_more_is_kept_than_was_said() -> None:
@@ -40,8 +40,8 @@ def test_no_more_is_kept_than_was_said() -> None:
     def make(noun: Counts) -> None:
         made.append(noun.ready)
 
-    remembered = remembering(make, kept_max=2)
+    memo = memoised(make, kept_max=2)
     nouns = [Counts(ready=number) for number in range(3)]
     for noun in [*nouns, nouns[2], nouns[0]]:
-        remembered(noun)
+        memo(noun)
     assert made == [0, 1, 2, 0]

@@ -11,12 +11,13 @@ T = TypeVar("T")
 KEPT_MAX = 4_096  # as many as the store remembers (engine.store.lines)
 
 
-def remembering(make: Callable[[N], T], *, kept_max: int = KEPT_MAX) -> Callable[[N], T]:
-    """`make`, which is not asked again for the very same object; when there are too many, all are
-    forgotten. What is remembered is kept alive, so that no other object has its identity."""
+def memoised(make: Callable[[N], T], *, kept_max: int = KEPT_MAX) -> Callable[[N], T]:
+    """`make`, memoised by identity: not asked again for the very same object. When there are too
+    many, all are forgotten. What is known is kept alive, so that no other object gets its
+    identity."""
     known: dict[int, tuple[N, T]] = {}
 
-    def remembered(noun: N) -> T:
+    def known_or_made(noun: N) -> T:
         found = known.get(id(noun))
         if found is None:
             if len(known) >= kept_max:
@@ -24,4 +25,4 @@ def remembering(make: Callable[[N], T], *, kept_max: int = KEPT_MAX) -> Callable
             found = known[id(noun)] = (noun, make(noun))
         return found[1]
 
-    return remembered
+    return known_or_made
