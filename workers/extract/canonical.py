@@ -16,6 +16,8 @@ _PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _BYTE_ORDER_MARK = "\ufeff"
 # Every block below repeats its path, so one endless heading must not be multiplied by them.
 HEADING_CHARACTERS_MAX = 200
+# A heading that comes after more than this does not name the document, and is read with none of it.
+BEFORE_TITLE_MAX = 1_000
 
 Span = tuple[int, int]
 

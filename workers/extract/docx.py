@@ -12,7 +12,7 @@ from engine.errors import DocumentTooLarge, EmptyText
 from engine.models import Coverage, Document, Warned
 from workers.extract import docx_parts as parts
 from workers.extract.archive import Archive
-from workers.extract.canonical import Layout
+from workers.extract.canonical import BEFORE_TITLE_MAX, Layout
 from workers.extract.docx_parts import ListLevel, Numbering, Related, Style, is_on, number
 from workers.extract.docx_table import Table
 from workers.extract.markup import linked, squeezed, tidy
@@ -149,7 +149,7 @@ class _Body:
 
     @property
     def title(self) -> str:
-        """The first heading of the highest level that there is, "" without one."""
+        """The first heading of the highest level that stands at the top, "" without one."""
         return self._titles[min(self._titles)] if self._titles else ""
 
     def _start_actions(self) -> dict[str, Action]:
@@ -341,7 +341,8 @@ class _Body:
 
     def _lay_heading(self, title: str, *, level: int) -> None:
         self.flush_list()
-        self._titles.setdefault(level, title)
+        if self.layout.characters <= BEFORE_TITLE_MAX:
+            self._titles.setdefault(level, title)
         marks = "#" * min(max(1, level), _HEADING_MARKS_MAX)
         self.layout.heading(title, level=level, shown=f"{marks} {title}")
 

@@ -8,13 +8,16 @@ each line looked at once.
 import re
 from array import array
 from collections.abc import Callable
+from itertools import takewhile
 
 from engine.models import Block
-from workers.extract.canonical import Outline, lines_of
+from workers.extract.canonical import BEFORE_TITLE_MAX, Outline, lines_of
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
+_FRONT_TITLE = re.compile(r"---[ \t]*\n(?:.*\n)*?title:[ \t]*([\"']?)(\S.*)\1[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_SETEXT = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+# One or two of these marks below a paragraph are what a page or a table has left there.
+_SETEXT = re.compile(r" {0,3}(?:={3,}|-{3,})[ \t]*$")
 _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
 _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)")
 _INDENTED = re.compile(r"(?: {4}| {0,3}\t)")
@@ -31,9 +34,14 @@ def markdown_blocks(text: str) -> tuple[Block, ...]:
 
 
 def markdown_title(blocks: tuple[Block, ...], *, text: str) -> str:
-    """The first heading of the highest level that there is, "" without one."""
-    top = [block for block in blocks if block.kind == "heading" and not block.headings]
-    return heading_text(text[top[0].start : top[0].end]) if top else ""
+    """What front matter says, else the first heading of the highest level, if it stands at the
+    top: further down it is the name of what follows, and not of what comes before it. "" without.
+    """
+    if blocks and (said := _FRONT_TITLE.match(text, blocks[0].start, blocks[0].end)):
+        return said[2].strip()
+    above = takewhile(lambda block: block.start <= BEFORE_TITLE_MAX, blocks)
+    top = (each for each in above if each.kind == "heading" and not each.headings)
+    return next((heading_text(text[each.start : each.end]) for each in top), "")
 
 
 def heading_text(source: str) -> str:

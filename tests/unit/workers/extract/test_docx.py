@@ -254,6 +254,14 @@ def test_the_title_is_the_documents_own_else_its_highest_heading():
     assert read(saved(made)).title == "Its own"
 
 
+def test_a_heading_far_down_is_no_title():
+    made = word()
+    made.add_paragraph("a sentence. " * 100)
+    made.add_heading("Late", level=1)
+    document = read(saved(made))
+    assert (document.title, document.blocks[-1].kind) == ("", "heading")
+
+
 def test_the_language_is_told():
     assert read(saved_words()).language == "en-US"
 

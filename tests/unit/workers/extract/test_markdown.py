@@ -1,5 +1,6 @@
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,27 @@ def test_headings_make_paths_without_their_marks():
         ("paragraph", ("Next",)),
     ]
     assert markdown_title(blocks, text=text) == "Top"
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("![logo](x)\n\n# Kettle\n\na", "Kettle"),
+        ("a sentence. " * 100 + "\n\n# Late\n\na", ""),
+        ("---\ntags: [a]\ntitle: 'The kettle'\n---\n# Other", "The kettle"),
+        ('---\ntitle: "Say "so"" \n---\na', 'Say "so"'),
+        ("---\ntitle:\n---\n# Other", "Other"),
+        ("---\n\ntitle: no front matter\n", ""),
+        ("a\n\ntitle: x\n---\n", "title: x"),
+    ],
+)
+def test_a_title_stands_at_the_top(text, title):
+    assert markdown_title(markdown_blocks(text), text=text) == title
+
+
+@pytest.mark.parametrize("mark", ["=", "-", "==", "--"])
+def test_what_a_page_left_below_a_paragraph_makes_no_heading_of_it(mark):
+    assert "heading" not in dict(kinds(f"A sentence.\n {mark}\n\nb"))
 
 
 def test_a_table_says_where_its_header_ends():
