@@ -26,6 +26,7 @@ from bench.rig import LIMITS as OPEN
 from bench.rig import Caller, Rig, rig
 from engine.config import Settings
 from engine.embedding import Registry, open_embedder
+from engine.store import merging
 
 SIZES = (1_000, 10_000, 100_000)
 SHARES = (100, 1_000, 10_000)  # small RAGs have one of so many of the passages in the table
@@ -36,6 +37,7 @@ JUDGED_MAX = 3_000_000  # passages that are scanned for the truth, beyond which 
 CALLERS, RATE_S = 8, 8.0  # of fewer, all wait at the same time now and then
 WORDS = 9  # of a question, as they stand in a passage
 WAIT_S = 3_600.0
+AT_REST_S = merging.REST_S + 10  # by then its words are merged, as those of most RAGs are
 
 
 def run(sizes: Sequence[int] = SIZES) -> None:
@@ -54,6 +56,7 @@ def run(sizes: Sequence[int] = SIZES) -> None:
                      passages=size - held)  # fmt: skip
                 held = size
             figures |= {f"ann_s_{size}": asking.until_entered(rag_id)}
+            time.sleep(AT_REST_S)
             found = asking.measured(rag_id, name=str(size))
             figures |= found
             rows.append((f"{size}", *(str(value) for value in found.values())))
@@ -63,6 +66,7 @@ def run(sizes: Sequence[int] = SIZES) -> None:
             small = str(engine.post("/rags", json={"name": "small"})["id"])
             fill(engine.admin_url, engine.settings.database_url, small, real=real,
                  passages=held // share)  # fmt: skip
+            time.sleep(AT_REST_S)
             found = asking.measured(small, name=f"{held // share}_of_{held}")
             figures |= found
             rows.append((f"{held // share} of {held}", *(str(value) for value in found.values())))

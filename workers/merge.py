@@ -118,11 +118,12 @@ class Merge:
         async with self._database.transaction() as tx:
             decayed = await merging.decayed(tx, limit=ROUND_CROWDS, fresh_s=fresh_s)
             crowds = await merging.crowds(tx, limit=ROUND_CROWDS, fresh_s=fresh_s)
+            resting = await merging.resting(tx, limit=ROUND_CROWDS, fresh_s=fresh_s)
         # What comes of these is new itself; more than so many are found again.
-        if max(len(decayed), len(crowds)) < ROUND_CROWDS:
+        if max(map(len, (decayed, crowds, resting))) < ROUND_CROWDS:
             self._seen_at = began_at
             self._seen_all_at = began_at if everything else self._seen_all_at
-        return decayed + crowds
+        return decayed + crowds + resting
 
     async def _replace(self, crowd: Crowd, *, lock: Tx | None) -> set[int]:
         try:

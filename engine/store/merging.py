@@ -19,6 +19,7 @@ CROWD_MAX = 64  # and not more at once
 # Below CROWD ** 5 passages all are of one size: each segment costs a question as many looks as a
 # large one does, and so few passages are written anew in 20 ms, every two seconds at most.
 SMALL = 4
+REST_S = 30.0  # nothing came for so long: then all are put together that are worth it
 FULL = PASSAGES_MAX // 2  # a segment that only its dead are a reason to write anew
 DEAD_SHARE = 0.2
 DEAD_MAX = 1_000  # members: each costs every question a look
@@ -100,6 +101,47 @@ async def crowds(tx: Tx, *, limit: int, fresh_s: float = EVER_S) -> list[Crowd]:
             "small": SMALL,
             "full": FULL,
             "chunks_max": PASSAGES_MAX,
+            "limit": limit,
+            "fresh_s": fresh_s,
+        },
+    )
+
+
+async def resting(tx: Tx, *, limit: int, fresh_s: float = EVER_S) -> list[Crowd]:
+    """Segments of whatever sizes, of profiles that nothing has come to for REST_S: the smallest
+    ones, up to the last that is small, or has a quarter of itself before it. So a large one is not
+    written anew for a small one, and what is written anew grows each time."""
+    return await tx.all(
+        Crowd,
+        """
+        WITH resting AS MATERIALIZED (
+            SELECT profile_id FROM segments
+            WHERE state = 'live' AND changed_at > now() - make_interval(secs => %(fresh_s)s)
+            GROUP BY profile_id
+            HAVING max(changed_at) < now() - make_interval(secs => %(rest_s)s)
+        ), ordered AS (
+            SELECT s.*, sum(s.chunk_count) OVER w AS chunks, row_number() OVER w AS position
+            FROM resting CROSS JOIN LATERAL (
+                SELECT customer_id, profile_id, id, chunk_count FROM segments
+                WHERE profile_id = resting.profile_id AND state = 'live') s
+            WINDOW w AS (PARTITION BY s.profile_id ORDER BY s.chunk_count, s.id)
+        ), ends AS (
+            SELECT profile_id, max(position) AS position FROM ordered
+            WHERE position BETWEEN 2 AND %(crowd_max)s AND chunks <= %(chunks_max)s
+              AND chunk_count <= GREATEST(%(crowd)s * (chunks - chunk_count), %(small)s)
+            GROUP BY profile_id ORDER BY profile_id LIMIT %(limit)s
+        )
+        SELECT o.customer_id, o.profile_id, array_agg(o.id ORDER BY o.id) AS segment_ids,
+               sum(o.chunk_count)::int AS chunk_count
+        FROM ordered o JOIN ends e ON e.profile_id = o.profile_id AND o.position <= e.position
+        GROUP BY o.customer_id, o.profile_id
+        """,
+        {
+            "crowd": CROWD,
+            "crowd_max": CROWD_MAX,
+            "small": CROWD ** (SMALL + 1),
+            "chunks_max": PASSAGES_MAX,
+            "rest_s": REST_S,
             "limit": limit,
             "fresh_s": fresh_s,
         },

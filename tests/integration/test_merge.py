@@ -67,6 +67,54 @@ async def test_small_segments_are_of_one_size_and_large_ones_wait_for_their_like
     assert [row["chunk_count"] for row in rows] == [96, 1_100]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ([3, 1], [4]),
+        ([1, 1_100, 300], [1_401]),
+        ([5, 1_100, 200], [205, 1_100]),  # not for less than a quarter
+        ([1, 1_100], [1, 1_100]),
+        ([1_100], [1_100]),
+    ],
+)
+async def test_segments_of_a_rag_at_rest_become_one_where_that_is_worth_it(
+    store: Store, sizes: list[int], left: list[int]
+) -> None:
+    customer_id = await store.customer()
+    rag_id = await store.rag(customer_id)
+    for count in sizes:
+        await wordy(store, customer_id, rag_id, ["kettle"] * count)
+    before = await ask(store, customer_id, rag_id, "kettle", limit=sum(sizes))
+    assert await merge_of(store).once() == 0
+    await rest(store)
+    while await merge_of(store).once():
+        await rest(store)
+    rows = await store.fetch("SELECT chunk_count FROM segments WHERE state = 'live' ORDER BY 1")
+    assert [row["chunk_count"] for row in rows] == left
+    assert await ask(store, customer_id, rag_id, "kettle", limit=sum(sizes)) == before
+
+
+async def rest(store: Store) -> None:
+    """As if nothing had come for long enough."""
+    await store.execute(
+        "UPDATE segments SET changed_at = now() - make_interval(secs => %(rest_s)s)"
+        " WHERE state = 'live'",
+        rest_s=merging.REST_S + 1,
+    )
+
+
+async def test_no_segment_at_rest_becomes_too_large(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(store, count=3)  # of two passages each
+    await rest(store)
+    monkeypatch.setattr(merging, "PASSAGES_MAX", 5)
+    (crowd,) = await store.do(merging.resting, limit=20)
+    assert (len(crowd.segment_ids), crowd.chunk_count) == (2, 4)
+    monkeypatch.setattr(merging, "PASSAGES_MAX", 3)
+    assert await store.do(merging.resting, limit=20) == []
+
+
 async def test_what_is_dead_is_left_out_and_its_marks_go(store: Store) -> None:
     customer_id, rag_id = await filled(store, count=4)
     gone = await wordy(store, customer_id, rag_id, ["a kettle that goes"])

@@ -127,6 +127,7 @@ async def test_a_merge_reads_what_it_puts_together(
     await move.rags.delete_source(move.customer_id, move.rag_id, SourceId(made[0].source_id))
     await plans.expect_indexes(merging.discard_unfinished)
     await plans.expect_indexes(merging.crowds, limit=20, fresh_s=600.0)
+    await plans.expect_indexes(merging.resting, limit=20, fresh_s=600.0)
     await plans.expect_indexes(merging.decayed, limit=20, fresh_s=600.0)
     members = await move.store.do(merging.members, crowd=wanted)
     assert [member.dead for member in members] == [True] + [False] * 5
