@@ -66,7 +66,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ann_s: float = 10.0
     ann_memory_bytes: int = 512 * MIB
     ann_processes: int = 1
-    terms_remembered_bytes_max: int = 128 * MIB
+    terms_remembered_bytes_max: int = 256 * MIB
     folder_depth_max: int = 20
     customer_folders_max: int = 10_000
     customer_indexed_bytes_max: int = 10 * 1024 * MIB
