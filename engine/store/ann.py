@@ -25,6 +25,9 @@ LOCK_TIMEOUT_MS = 1_000  # nobody who asks waits for long behind a table that is
 # Without a vote of autovacuum: vacuuming a graph takes minutes where building it anew takes less.
 LINKS = 16
 BUILD_CANDIDATES = 200
+# One for so many entries is enough: docs/decisions/0011-two-statements.md
+CENTRE_ENTRIES = 1_000
+CENTRES = (10, 200)
 
 
 class MixedDimensions(Exception):
@@ -192,23 +195,44 @@ async def _create(owner: Tx, *, number: int, dimensions: int, customer_id: Custo
         )
 
 
+def _centres(entries: int) -> int:
+    """Around how many of its vectors the entries of a table are put."""
+    least, most = CENTRES
+    return min(max(entries // CENTRE_ENTRIES, least), most)
+
+
 async def _fill(owner: Tx, *, number: int, size: Size) -> int:
-    """All live chunks of one moment: whatever is marked as being in a table is in this one too."""
+    """All live chunks of one moment: whatever is marked as being in a table is in this one too.
+
+    Those with the same nearest centre stand together, and so do their nodes in the graph: who walks
+    through it reads from fewer places of the memory.
+    """
     await owner.run("SET LOCAL ROLE rag_worker")
     statement = sql.SQL(
         """
+        WITH live AS NOT MATERIALIZED (
+            SELECT c.index_id, c.generation, c.ordinal, c.embedding
+            FROM indexes i
+            JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+            JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+            WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
+        ), centres AS MATERIALIZED (
+            SELECT row_number() OVER () AS number, embedding
+            FROM (SELECT embedding FROM live ORDER BY random() LIMIT %(centres)s) drawn
+        )
         INSERT INTO {table} (index_id, generation, ordinal, embedding)
-        SELECT c.index_id, c.generation, c.ordinal, c.embedding
-        FROM indexes i
-        JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-        JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
-        WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
+        SELECT index_id, generation, ordinal, embedding FROM live
+        ORDER BY (SELECT number FROM centres
+                  ORDER BY centres.embedding <#> live.embedding LIMIT 1)
         """
     ).format(table=table_name(number))
+    asked = {
+        "profile_id": size.profile_id,
+        "customer_id": size.customer_id,
+        "centres": _centres(size.chunk_count),
+    }
     try:
-        filled = await owner.connection.execute(
-            statement, {"profile_id": size.profile_id, "customer_id": size.customer_id}
-        )
+        filled = await owner.connection.execute(statement, asked)
     except psycopg.errors.DataException as error:
         raise MixedDimensions(str(size.profile_id)) from error
     await owner.run("RESET ROLE")

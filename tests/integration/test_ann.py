@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import psycopg
 import pytest
-from fix_ann import Filler, grouped
+from fix_ann import Filler, Vectors, grouped
 from fix_large import LIMITS, Large, index_ids
 from fix_store import Store
 
@@ -293,3 +293,21 @@ async def test_only_one_keeps_at_a_time(store: Store):
     async with store.worker.owned() as one, store.worker.owned() as other:
         assert await ann.sole(one)
         assert not await ann.sole(other)
+
+
+async def test_what_is_alike_stands_together_in_a_table(large: Large):
+    """A walk through the graph then reads from fewer places."""
+    vectors = grouped(2_000)
+    large.source(vectors)
+    await large.keep()
+    rows = large.filler.connection.execute(
+        f"SELECT ordinal FROM ann_{await large.number()} ORDER BY ctid".encode()
+    ).fetchall()
+    stored = vectors[[ordinal for (ordinal,) in rows]]
+    assert sorted(rows) == [(ordinal,) for ordinal in range(2_000)]
+    assert likeness(stored) > likeness(vectors) + 0.2
+
+
+def likeness(vectors: Vectors) -> float:
+    """The mean cosine of each with the next one."""
+    return float((vectors[1:] * vectors[:-1]).sum(axis=1).mean())
