@@ -32,8 +32,10 @@ SIZES = (1_000, 10_000, 100_000)
 SHARES = (100, 1_000, 10_000)  # small RAGs have one of so many of the passages in the table
 LIMITS = msgspec.structs.replace(OPEN, ann_memory_bytes=2 << 30, ann_processes=2)
 FILES = 60
-QUERIES, JUDGED = 200, 100
-JUDGED_MAX = 3_000_000  # passages that are scanned for the truth, beyond which fewer are judged
+QUERIES = 200
+# One question in some hundreds misses all that is near: of a few tens a share would say nothing.
+JUDGED_MIN, JUDGED_MAX = 50, 200
+SCANNED_MAX = 20_000_000  # passages that are scanned for the truth, beyond which fewer are judged
 CALLERS, RATE_S = 8, 8.0  # of fewer, all wait at the same time now and then
 WORDS = 9  # of a question, as they stand in a passage
 WAIT_S = 3_600.0
@@ -122,9 +124,9 @@ class Asking:
     def recall(self, rag_id: str) -> float:
         """Of the ten nearest by a scan, how many a dense query of ten finds."""
         shares = []
-        judged = max(20, min(JUDGED, JUDGED_MAX // self._engine.passages(rag_id)))
+        judged = SCANNED_MAX // self._engine.passages(rag_id)
         with psycopg.connect(self._engine.admin_url) as connection:
-            for _ in range(judged):
+            for _ in range(min(max(judged, JUDGED_MIN), JUDGED_MAX)):
                 question = self.question()
                 vector = self._embedder.embed_query(question)
                 hits = self.ask(self._engine, rag_id, query=question, mode="dense", top_k=10)
