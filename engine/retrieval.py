@@ -9,8 +9,8 @@ in the caller's transaction, which sees one moment: an answer is never half old 
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from engine.filters import Predicate
@@ -27,6 +27,9 @@ from engine.store.termcache import TermCache
 CANDIDATES_MIN = 50
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
+# From so many entries on, both sides at once save more than a second statement costs:
+# docs/decisions/0014-speed.md
+APART_ENTRIES = 250_000
 # Of a hybrid score, the rest is that of the words: docs/decisions/0010-what-is-found.md
 DENSE_SHARE = 0.35
 COUNTED_SOURCES_MAX = 2_000  # of a filter: counting the chunks of more takes longer than it saves
@@ -76,7 +79,6 @@ async def candidates(
 ) -> Candidates:
     """The best `count` of the best `limit` of both sides. The question's `vector` is waited for
     while its words are ranked; None in lexical mode. Raises Superseded, ModelUnavailable."""
-    words = await _words(tx, question=question, limit=limit, terms=terms)
     approximate = vector is not None and await _is_approximate(
         tx, question=question, limit=limit, exact_chunks_max=exact_chunks_max
     )
@@ -86,17 +88,51 @@ async def candidates(
         customer_id=question.customer_id,
         rag_id=question.rag_id,
         profile_id=question.target.profile_id,
-        vector=None if vector is None else await vector,
-        words=words,
+        vector=None,
         source_ids=question.source_ids,
         ann_number=question.target.ann_number if approximate else None,
-        dense_share=dense_share(question.mode, words=bool(words.hits)),
         min_score=question.min_score,
         limit=limit,
         count=count,
     )
+    if vector is not None and approximate and _is_worth_two(question):
+        asked = await _both(tx, asked, question=question, vector=vector, terms=terms)
+    else:
+        words = await _words(tx, question=question, limit=limit, terms=terms)
+        asked = replace(asked, words=words, vector=None if vector is None else await vector)
+    share = dense_share(question.mode, words=bool(asked.words.hits))
+    asked = replace(asked, dense_share=share)
     answer = await _found(tx, asked)
     return Candidates(found=answer.found, complete=_is_complete(answer.sides, asked))
+
+
+def _is_worth_two(question: Question) -> bool:
+    """Whether the words take so long to rank that the graph is walked meanwhile."""
+    return (
+        question.mode is Mode.HYBRID
+        and question.source_ids is None
+        and question.target.ann_entries >= APART_ENTRIES
+    )
+
+
+async def _both(
+    tx: Tx,
+    asked: Asked,
+    *,
+    question: Question,
+    vector: asyncio.Future[Vector],
+    terms: TermCache,
+) -> Asked:
+    """With both sides: the database walks its graph while the words are ranked in this process."""
+    words = await _gathered(tx, question=question, source_ids=None, terms=terms)
+    asked = replace(asked, vector=await vector)
+    walk = asyncio.ensure_future(hits.nearest(tx, asked))
+    try:
+        await asyncio.sleep(0)  # it is on its way then
+        ranked = words.best(limit=asked.limit)
+        return replace(asked, words=ranked, nearest=await walk)
+    finally:
+        walk.cancel()
 
 
 def dense_share(mode: Mode, *, words: bool) -> float:
@@ -121,7 +157,7 @@ async def _found(tx: Tx, asked: Asked) -> Answer:
     answer = await hits.find(tx, asked)
     if asked.ann_number is None or answer.sides.near_count >= asked.limit:
         return answer
-    return await hits.find(tx, msgspec.structs.replace(asked, ann_number=None))
+    return await hits.find(tx, replace(asked, ann_number=None, nearest=None))
 
 
 def _is_complete(sides: Sides, asked: Asked) -> bool:

@@ -3,8 +3,10 @@ all that an answer says of them."""
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from msgspec import convert
+from msgspec.structs import asdict
 from numpy import float32
 from numpy.typing import NDArray
 from pgvector import HalfVector
@@ -20,12 +22,23 @@ from engine.store.vectortypes import know_vectors
 STATEMENTS_MAX = 1_000  # a large profile has its own
 
 
+class Nearest(Noun, frozen=True, kw_only=True):
+    """Keys and cosines of what is nearest, each as PostgreSQL writes an array: it reads them again,
+    and nobody else."""
+
+    index_ids: str
+    generations: str
+    ordinals: str
+    dense: str
+
+
 class Asked(Noun, frozen=True, kw_only=True):
     """What a statement looks for.
 
     `vector` None: by words alone; `words`: what ranks by them, placed in segments. `limit`: the
     candidates of each side. `dense_share`: of a score, as of engine.retrieval. `count`: how many
     are read, of those that have `min_score`. `ann_number` None: all that is live is looked at.
+    `nearest`: what that table gave, where it was asked before.
     """
 
     customer_id: CustomerId
@@ -35,6 +48,7 @@ class Asked(Noun, frozen=True, kw_only=True):
     words: Best = NO_HITS
     source_ids: Sequence[SourceId] | None = None
     ann_number: int | None = None
+    nearest: Nearest | None = None
     dense_share: float = 1.0
     min_score: float = 0.0
     limit: int
@@ -98,33 +112,61 @@ async def find(tx: Tx, asked: Asked) -> Answer:
     statement = _statement(
         dense=asked.vector is not None,
         ann_number=asked.ann_number,
+        known=asked.nearest is not None,
         filtered=asked.source_ids is not None,
     )
-    await know_vectors(tx)
-    with existing_table(), comparable(() if asked.vector is None else asked.vector):
-        # Under a filter unprepared: a plan for any parameters would walk the whole list of sources
-        # for each entry.
-        rows = await (
-            await tx.connection.execute(
-                statement, _params(asked), prepare=None if asked.source_ids is None else False
-            )
-        ).fetchall()
+    rows = await _rows(tx, statement, asked)
     return Answer(
         found=convert([row for row in rows if row["chunk_id"] is not None], list[Found]),
         sides=convert(rows[0], Sides),
     )
 
 
+async def nearest(tx: Tx, asked: Asked) -> Nearest:
+    """The near side alone, for `find` to go on from. Of an ANN table; raises as `find`."""
+    assert asked.ann_number is not None
+    statement = _walk(asked.ann_number, filtered=asked.source_ids is not None)
+    return convert((await _rows(tx, statement, asked))[0], Nearest)
+
+
+async def _rows(tx: Tx, statement: bytes, asked: Asked) -> list[dict[str, Any]]:
+    await know_vectors(tx)
+    with existing_table(), comparable(() if asked.vector is None else asked.vector):
+        # Under a filter unprepared: a plan for any parameters would walk the whole list of sources
+        # for each entry.
+        cursor = await tx.connection.execute(
+            statement, _params(asked), prepare=None if asked.source_ids is None else False
+        )
+        return await cursor.fetchall()
+
+
 @lru_cache(maxsize=STATEMENTS_MAX)
-def _statement(*, dense: bool, ann_number: int | None, filtered: bool) -> bytes:
-    """Without what makes it readable: psycopg remembers how to send what has under 4,096 bytes."""
+def _statement(*, dense: bool, ann_number: int | None, known: bool, filtered: bool) -> bytes:
     if not dense:
         nearest = near.nothing()
+    elif known:
+        nearest = near.known()
     elif ann_number is None:
         nearest = near.exact(filtered=filtered)
     else:
         nearest = near.approximate(ann_number, filtered=filtered)
-    statement = _find(nearest=nearest, cosine=_cosine() if dense else "NULL::float8")
+    return _short(_find(nearest=nearest, cosine=_cosine() if dense else "NULL::float8"))
+
+
+@lru_cache(maxsize=STATEMENTS_MAX)
+def _walk(ann_number: int, *, filtered: bool) -> bytes:
+    return _short(f"""
+        WITH {near.approximate(ann_number, filtered=filtered)}
+        SELECT COALESCE(array_agg(index_id), '{{}}')::text AS index_ids,
+               COALESCE(array_agg(generation), '{{}}')::text AS generations,
+               COALESCE(array_agg(ordinal), '{{}}')::text AS ordinals,
+               COALESCE(array_agg(dense), '{{}}')::text AS dense
+        FROM nearest
+    """)
+
+
+def _short(statement: str) -> bytes:
+    """Without what makes it readable: psycopg remembers how to send what has under 4,096 bytes."""
     return " ".join(statement.split()).encode()
 
 
@@ -190,7 +232,13 @@ def _params(asked: Asked) -> dict[str, object]:
         "limit": asked.limit,
         "count": asked.count,
         **postings.as_params(asked.words),
+        **_known_params(asked.nearest),
     }
+
+
+def _known_params(nearest: Nearest | None) -> dict[str, str]:
+    """As `near.known` asks for them."""
+    return {} if nearest is None else {f"near_{k}": v for k, v in asdict(nearest).items()}
 
 
 async def beside(

@@ -79,6 +79,17 @@ def nothing() -> str:
     """
 
 
+def known() -> str:
+    """As `nothing`, of what `hits.nearest` gave."""
+    return """
+        nearest AS MATERIALIZED (
+            SELECT * FROM unnest(%(near_index_ids)s::uuid[], %(near_generations)s::int[],
+                                 %(near_ordinals)s::int[], %(near_dense)s::float8[])
+                 AS k (index_id, generation, ordinal, dense)
+        )
+    """
+
+
 def exact(*, filtered: bool) -> str:
     """As `nothing`, by looking at every live chunk. `filtered`: of `source_ids` only."""
     return """

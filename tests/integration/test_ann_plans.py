@@ -7,6 +7,7 @@ import pytest
 from fix_ann import grouped
 from fix_large import Large
 from fix_plans import explained as explained_by
+from msgspec.structs import replace
 
 from engine.models import SourceId
 from engine.store import ann, annentries, hits, near
@@ -34,8 +35,8 @@ async def crowded(large: Large) -> Large:
     return large
 
 
-async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) -> list[Found]:
-    wanted = Asked(
+def wanted(large: Large, *, number: int | None, source_ids=None) -> Asked:
+    return Asked(
         customer_id=large.customer_id,
         rag_id=large.rag_id,
         profile_id=large.profile_id,
@@ -45,7 +46,11 @@ async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) ->
         source_ids=source_ids,
         ann_number=number,
     )
-    return (await hits.find(tx, wanted)).found
+
+
+async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) -> list[Found]:
+    looked = await hits.find(tx, wanted(large, number=number, source_ids=source_ids))
+    return looked.found
 
 
 def asking(large: Large) -> AbstractAsyncContextManager[Tx]:
@@ -67,6 +72,21 @@ async def test_the_graph_is_walked_and_beside_it_only_what_waits_is_scanned(
             assert f"Index Scan using ann_{number}_graph" in plan, plan
             assert source_ids or "indexes_without_entries" in plan, plan
             assert "Seq Scan" not in plan, plan
+
+
+async def test_what_was_walked_before_is_not_walked_again(crowded: Large, monkeypatch):
+    number = await crowded.number()
+    async with asking(crowded) as tx:
+        whole = await asked(crowded, tx, number=number)
+        with explained(tx, monkeypatch) as plans:
+            walked = wanted(crowded, number=number)
+            walked = replace(walked, nearest=await hits.nearest(tx, walked))
+            assert (await hits.find(tx, walked)).found == whole
+        walk, rest = plans
+        assert f"Index Scan using ann_{number}_graph" in walk, walk
+        assert "indexes_without_entries" in walk, walk
+        assert f"ann_{number}" not in rest, rest
+        assert "Seq Scan" not in walk + rest, walk + rest
 
 
 async def sources(large: Large) -> list[dict[str, object]]:

@@ -158,12 +158,14 @@ def test_the_statement_ranks_as_the_rule_says(
 
 
 @pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(("dense", "ann_number"), [(False, None), (True, None), (True, 10**9)])
 def test_the_driver_remembers_how_each_statement_is_sent(
-    dense: bool, ann_number: int | None, filtered: bool
+    dense: bool, ann_number: int | None, known: bool, filtered: bool
 ):
-    statement = hits._statement(dense=dense, ann_number=ann_number, filtered=filtered)
+    statement = hits._statement(dense=dense, ann_number=ann_number, known=known, filtered=filtered)
     assert len(statement) <= MAX_CACHED_STATEMENT_LENGTH
+    assert len(hits._walk(10**9, filtered=filtered)) <= MAX_CACHED_STATEMENT_LENGTH
 
 
 def test_of_a_score_the_cosine_has_its_share_and_all_of_it_where_nobody_has_the_words():
