@@ -54,7 +54,11 @@ async def expect_gone(crowd: Crowd, *, deletions: int) -> None:
     assert crowd.stages["ready"], "nothing was deleted once it answered"
     assert crowd.stages.total() > crowd.stages["ready"], "nothing was deleted while it was made"
     await until_done(crowd.site)
-    rows = await crowd.site.fetch("SELECT id, state FROM sources WHERE deleted_at IS NULL")
+    # The sources of a deleted RAG are marked by the next sweep.
+    rows = await crowd.site.fetch(
+        "SELECT s.id, s.state FROM sources s JOIN rags r ON r.id = s.rag_id"
+        " WHERE s.deleted_at IS NULL AND r.deleted_at IS NULL"
+    )
     states = {str(row["id"]): row["state"] for row in rows}
     assert states == dict.fromkeys(crowd.book.alive, "ready")
     await expect_rest(crowd.site)
