@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fix_ann import grouped, literal
+from fix_ann import Filler, grouped
 from fix_large import LIMITS, known
 from fix_store import Store
 from fix_words import delete, wordy
@@ -30,8 +30,11 @@ class Shelf:
     """Two passages a source, every third of which speaks of kettles; four sources are not in the
     graph yet, and one that is in it was deleted since."""
 
-    def __init__(self, store: Store, customer_id: CustomerId, rag_id: RagId) -> None:
-        self.store, self.customer_id, self.rag_id = store, customer_id, rag_id
+    def __init__(
+        self, store: Store, filler: Filler, customer_id: CustomerId, rag_id: RagId
+    ) -> None:
+        self.store, self.filler = store, filler
+        self.customer_id, self.rag_id = customer_id, rag_id
         self.source_ids: list[SourceId] = []
 
     async def fill(self, count: int) -> None:
@@ -40,17 +43,8 @@ class Shelf:
             texts = ["kettle " * (number % 3), f"cup {number}"]
             made = await wordy(self.store, self.customer_id, self.rag_id, texts)
             self.source_ids.append(made.source_id)
-            for ordinal, vector in enumerate(grouped(len(texts), seed=number)):
-                await self.store.execute(
-                    "INSERT INTO chunks (index_id, generation, ordinal, customer_id, rag_id,"
-                    " source_id, profile_id, start_offset, end_offset, tokens, headings, text,"
-                    " embedding_key, embedding) SELECT id, generation_live, %(at)s, customer_id,"
-                    " rag_id, source_id, profile_id, 0, 1, 1, '{}', 'a', uuid_send(id),"
-                    " %(vector)s::halfvec FROM indexes WHERE source_id = %(id)s",
-                    at=ordinal,
-                    vector=literal(vector),
-                    id=made.source_id,
-                )
+            vectors = grouped(len(texts), seed=number)
+            self.filler.chunks(made.id, vectors, generation=made.generation, texts=texts)
 
     async def keep(self) -> None:
         keeper = AnnKeeper(database=self.store.worker, limits=LIMITS, failpoint=Failpoint(""))
@@ -87,9 +81,9 @@ class Shelf:
 
 
 @pytest.fixture
-async def shelf(store: Store) -> Shelf:
+async def shelf(store: Store, filler: Filler) -> Shelf:
     customer_id = await store.customer()
-    shelf = Shelf(store, customer_id, await store.rag(customer_id))
+    shelf = Shelf(store, filler, customer_id, await store.rag(customer_id))
     await shelf.fill(SOURCES)
     await shelf.keep()
     await shelf.fill(LATER)
