@@ -68,6 +68,7 @@ def run(sizes: Sequence[int] = SIZES) -> None:
             small = str(engine.post("/rags", json={"name": "small"})["id"])
             fill(engine.admin_url, engine.settings.database_url, small, real=real,
                  passages=held // share)  # fmt: skip
+            asking.until_entered(small)
             time.sleep(AT_REST_S)
             found = asking.measured(small, name=f"{held // share}_of_{held}")
             figures |= found
