@@ -37,8 +37,7 @@ FILES = 60
 FIRST = 200
 QUERIES = 200
 # One question in some hundreds misses all that is near: of a few tens a share would say nothing.
-JUDGED_MIN, JUDGED_MAX = 50, 200
-SCANNED_MAX = 20_000_000  # passages that are scanned for the truth, beyond which fewer are judged
+JUDGED = 200
 CALLERS, RATE_S = 8, 8.0  # of fewer, all wait at the same time now and then
 WORDS = 9  # of a question, as they stand in a passage
 WAIT_S = 3_600.0
@@ -129,9 +128,8 @@ class Asking:
     def recall(self, rag_id: str) -> float:
         """Of the ten nearest by a scan, how many a dense query of ten finds."""
         shares = []
-        judged = SCANNED_MAX // self._engine.passages(rag_id)
         with psycopg.connect(self._engine.admin_url) as connection:
-            for _ in range(min(max(judged, JUDGED_MIN), JUDGED_MAX)):
+            for _ in range(JUDGED):
                 question = self.question()
                 vector = self._embedder.embed_query(question)
                 hits = self.ask(self._engine, rag_id, query=question, mode="dense", top_k=10)

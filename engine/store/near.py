@@ -16,7 +16,7 @@ from engine.store.database import Tx
 # it costs and what it finds: docs/decisions/0011-two-statements.md
 IN_VIEW = 200
 VIEWED_ENTRIES = 100_000  # of a larger graph more is kept in view
-VIEWED_POWER = 0.5
+VIEWED_POWER = 0.6
 IN_VIEW_MAX = 1_000  # pgvector's
 WALKED_MAX = 5_000
 
