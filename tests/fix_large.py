@@ -12,7 +12,7 @@ from fix_store import Store
 from engine.config import Limits
 from engine.hits import Mode
 from engine.models import CustomerId, IndexId, ProfileId, RagId, SourceId
-from engine.retrieval import Question, candidates
+from engine.retrieval import Candidates, Question, candidates
 from engine.store import Tx, hits, targets
 from engine.store.hits import Asked, Found
 from engine.store.targets import Target
@@ -60,27 +60,42 @@ class Large:
         source_ids: Sequence[SourceId] | None = None,
         exact_chunks_max: int = 5,
     ) -> list[Key]:
-        """What the planner finds, best first."""
+        """What the planner finds by vectors, best first."""
+        found = await self.planned(
+            known(vector), limit=limit, source_ids=source_ids, exact_chunks_max=exact_chunks_max
+        )
+        return [key_of(each) for each in found.found]
+
+    async def planned(
+        self,
+        vector: asyncio.Future[Vectors],
+        *,
+        text: str = "?",
+        mode: Mode = Mode.DENSE,
+        limit: int,
+        source_ids: Sequence[SourceId] | None = None,
+        exact_chunks_max: int = 5,
+    ) -> Candidates:
+        """All that the planner says."""
         async with self.asking() as (tx, target):
             assert target
             question = Question(
                 customer_id=self.customer_id,
                 rag_id=self.rag_id,
                 target=target,
-                text="?",
-                mode=Mode.DENSE,
+                text=text,
+                mode=mode,
                 source_ids=source_ids,
             )
-            found = await candidates(
+            return await candidates(
                 tx,
                 question=question,
-                vector=known(vector),
+                vector=vector,
                 limit=limit,
                 count=limit,
                 exact_chunks_max=exact_chunks_max,
                 terms=TermCache(),
             )
-        return [key_of(each) for each in found.found]
 
     async def scan(
         self,

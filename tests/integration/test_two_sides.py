@@ -7,34 +7,28 @@ from contextlib import contextmanager
 
 import pytest
 from fix_ann import Filler, grouped
-from fix_large import LIMITS, known
+from fix_large import Large, known
 from fix_store import Store
 from fix_words import delete, wordy
 
 from engine import retrieval
 from engine.errors import ModelUnavailable
 from engine.hits import Mode
-from engine.models import CustomerId, RagId, SourceId
-from engine.retrieval import Candidates, Question, candidates
-from engine.store import hits, targets
-from engine.store.termcache import TermCache
-from workers.ann import AnnKeeper
-from workers.failpoint import Failpoint
+from engine.models import SourceId
+from engine.retrieval import Candidates
+from engine.store import hits
 
 pytestmark = pytest.mark.anyio
 
 SOURCES, LATER = 60, 4
 
 
-class Shelf:
+class Shelf(Large):
     """Two passages a source, every third of which speaks of kettles; four sources are not in the
     graph yet, and one that is in it was deleted since."""
 
-    def __init__(
-        self, store: Store, filler: Filler, customer_id: CustomerId, rag_id: RagId
-    ) -> None:
-        self.store, self.filler = store, filler
-        self.customer_id, self.rag_id = customer_id, rag_id
+    def __init__(self, store: Store, filler: Filler) -> None:
+        super().__init__(store, filler)
         self.source_ids: list[SourceId] = []
 
     async def fill(self, count: int) -> None:
@@ -46,44 +40,18 @@ class Shelf:
             vectors = grouped(len(texts), seed=number)
             self.filler.chunks(made.id, vectors, generation=made.generation, texts=texts)
 
-    async def keep(self) -> None:
-        keeper = AnnKeeper(database=self.store.worker, limits=LIMITS, failpoint=Failpoint(""))
-        async with self.store.worker.owned() as owner:
-            await keeper.once(owner)
-
     async def delete(self, source_id: SourceId) -> None:
         await delete(self.store, self.customer_id, self.rag_id, source_id)
 
-    async def ask(
+    async def answer(
         self, vector: asyncio.Future, *, limit: int = 20, mode: Mode = Mode.HYBRID
     ) -> Candidates:
-        async with targets.asking(
-            self.store.api, customer_id=self.customer_id, rag_id=self.rag_id
-        ) as (tx, target):
-            assert target
-            question = Question(
-                customer_id=self.customer_id,
-                rag_id=self.rag_id,
-                target=target,
-                text="which kettle",
-                mode=mode,
-                source_ids=None,
-            )
-            return await candidates(
-                tx,
-                question=question,
-                vector=vector,
-                limit=limit,
-                count=limit,
-                exact_chunks_max=5,
-                terms=TermCache(),
-            )
+        return await self.planned(vector, text="which kettle", mode=mode, limit=limit)
 
 
 @pytest.fixture
 async def shelf(store: Store, filler: Filler) -> Shelf:
-    customer_id = await store.customer()
-    shelf = Shelf(store, filler, customer_id, await store.rag(customer_id))
+    shelf = Shelf(store, filler)
     await shelf.fill(SOURCES)
     await shelf.keep()
     await shelf.fill(LATER)
@@ -112,9 +80,9 @@ async def test_both_sides_at_once_find_what_they_find_one_after_the_other(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     for vector in grouped(5, seed=99):
-        expected = await shelf.ask(known(vector), limit=limit)
+        expected = await shelf.answer(known(vector), limit=limit)
         with apart(monkeypatch) as walked:
-            assert await shelf.ask(known(vector), limit=limit) == expected
+            assert await shelf.answer(known(vector), limit=limit) == expected
         assert len(walked) == 1
         assert walked[0] is not None
         assert len(expected.found) == limit
@@ -130,7 +98,7 @@ async def test_what_the_graph_leaves_out_is_scanned_for(
         await shelf.delete(source_id)
     left = 2 * (len(shelf.source_ids) - 1 - (SOURCES - 4))
     with apart(monkeypatch) as walked:
-        answer = await shelf.ask(known(grouped(1)[0]), limit=50)
+        answer = await shelf.answer(known(grouped(1)[0]), limit=50)
     assert len(walked) == 1
     assert len(answer.found) == left
     assert answer.complete
@@ -140,7 +108,7 @@ async def test_one_side_alone_is_asked_for_in_one_statement(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with apart(monkeypatch) as walked:
-        assert len((await shelf.ask(known(grouped(1)[0]), mode=Mode.DENSE)).found) == 20
+        assert len((await shelf.answer(known(grouped(1)[0]), mode=Mode.DENSE)).found) == 20
     assert walked == []
 
 
@@ -151,9 +119,9 @@ async def test_a_model_that_fails_is_told_and_the_session_serves_the_next(
     failed.set_exception(ModelUnavailable("away"))
     with apart(monkeypatch) as walked:
         with pytest.raises(ModelUnavailable):
-            await shelf.ask(failed)
+            await shelf.answer(failed)
         assert walked == []
-        assert len((await shelf.ask(known(grouped(1)[0]))).found) == 20
+        assert len((await shelf.answer(known(grouped(1)[0]))).found) == 20
 
 
 async def test_a_question_that_is_given_up_on_leaves_no_statement_behind(
@@ -168,6 +136,6 @@ async def test_a_question_that_is_given_up_on_leaves_no_statement_behind(
         with monkeypatch.context() as patch:
             patch.setattr("engine.store.postings.best", best)
             with pytest.raises(RuntimeError, match="no ranking"):
-                await shelf.ask(known(grouped(1)[0]))
-        assert len((await shelf.ask(known(grouped(1)[0]))).found) == 20
+                await shelf.answer(known(grouped(1)[0]))
+        assert len((await shelf.answer(known(grouped(1)[0]))).found) == 20
     assert len(walked) == 2
