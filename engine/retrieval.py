@@ -95,8 +95,8 @@ async def candidates(
         limit=limit,
         count=count,
     )
-    if vector is not None and approximate and _is_worth_two(question):
-        asked = await _both(tx, asked, question=question, vector=vector, terms=terms)
+    if vector is not None and approximate and _is_worth_two_statements(question):
+        asked = await _both_sides(tx, asked, question=question, vector=vector, terms=terms)
     else:
         words = await _words(tx, question=question, limit=limit, terms=terms)
         asked = replace(asked, words=words, vector=None if vector is None else await vector)
@@ -106,7 +106,7 @@ async def candidates(
     return Candidates(found=answer.found, complete=_is_complete(answer.sides, asked))
 
 
-def _is_worth_two(question: Question) -> bool:
+def _is_worth_two_statements(question: Question) -> bool:
     """Whether the words take so long to rank that the graph is walked meanwhile."""
     return (
         question.mode is Mode.HYBRID
@@ -115,7 +115,7 @@ def _is_worth_two(question: Question) -> bool:
     )
 
 
-async def _both(
+async def _both_sides(
     tx: Tx,
     asked: Asked,
     *,
