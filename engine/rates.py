@@ -1,20 +1,23 @@
 """Token buckets that all processes share, in Redis; and what happens while Redis is away.
 
-What is asked at the same moment goes to Redis in one round, over one connection. Nobody waits for
-an answer longer than ANSWER_TIMEOUT_S, and nobody at all while a round is late: each process then
-counts by itself, from what it knew last, and a probe in the background looks when Redis is back. So
-requests are neither refused nor slowed down by what is no fault of theirs.
+What is asked at the same moment goes to Redis in one round, over one connection. While a bucket has
+plenty, a process takes some tokens ahead, and spends them without asking: a hundredth of what is
+left, so that nobody else misses them, and none of the last ones. Nobody waits for an answer longer
+than ANSWER_TIMEOUT_S, and nobody at all while a round is late: each process then counts by itself,
+from what it knew last, and a probe in the background looks when Redis is back. So requests are
+neither refused nor slowed down by what is no fault of theirs.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from time import monotonic
 from typing import NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from engine.buckets import Allowance, Buckets, Rate, allowance
+from engine.buckets import BUCKETS_MAX, Allowance, Buckets, Rate
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,9 @@ LATE_S = 0.03  # a busy moment of this very process is shorter
 ROUND_TIMEOUT_S = 1.0
 PROBE_PAUSE_S = 1.0
 ROUND_MAX = 500
+# Of what is left, so much is taken ahead. Of the default burst of 2,000 that is a round for every
+# twenty requests: docs/decisions/0014-speed.md
+AHEAD_SHARE = 0.01
 PREFIX = "rag-engine:rate:"
 
 # By the clock of Redis, so that hosts with different clocks agree. A bucket that nobody uses is
@@ -31,18 +37,17 @@ TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local per_s, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local wanted, share = tonumber(ARGV[3]), tonumber(ARGV[4])
 local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens, at = tonumber(held[1]) or burst, tonumber(held[2]) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * per_s)
-local granted = 0
-if tokens >= 1 then
-    granted = 1
-    tokens = tokens - 1
-end
-local left = string.format('%.6f', tokens)
+local granted = math.min(wanted, math.floor(tokens))
+tokens = tokens - granted
+local ahead = math.floor(tokens * share)
+local left = string.format('%.6f', tokens - ahead)
 redis.call('HSET', KEYS[1], 'tokens', left, 'at', string.format('%.6f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(burst / per_s * 1000) + 1000)
-return {granted, left}
+return {granted, ahead, left}
 """
 
 
@@ -57,6 +62,7 @@ class Rates:
     def __init__(self, redis_url: str, *, rate: Rate) -> None:
         self._rate = rate
         self._own = Buckets(rate)
+        self._ahead: dict[str, int] = {}  # these are among its own as well
         self._redis = _client(redis_url) if redis_url else None
         self._is_there = False
         self._asked: list[_Asked] = []
@@ -72,7 +78,7 @@ class Rates:
 
     async def take(self, key: str) -> Allowance:
         """One token, if there is one."""
-        if self._redis is None or not self._is_there or self._is_late():
+        if self._spend_ahead(key) or self._redis is None or not self._is_there or self._is_late():
             return self._own.take(key, now_s=monotonic())
         asked = _Asked(key, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
@@ -102,7 +108,7 @@ class Rates:
             self._round_begun_s = monotonic()
             try:
                 async with asyncio.timeout(ROUND_TIMEOUT_S):
-                    answers = await self._round(redis, [each.key for each in asked])
+                    answers = await self._round(redis, Counter(each.key for each in asked))
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("rates are counted by each process", extra={"cause": repr(error)})
                 self._is_there = False
@@ -110,28 +116,42 @@ class Rates:
                 return await self._look_for_it(redis)
             finally:
                 self._round_begun_s = None
-            for each, answer in zip(asked, answers, strict=True):
-                _tell(each, answer)
+            now_s = monotonic()  # one moment for all: nothing is gained between two of them
+            for key, answer in answers.items():
+                self._hear(key, *answer, now_s=now_s)
+            self._tell(asked, now_s=now_s)
 
-    async def _round(self, redis: Redis, keys: list[str]) -> list[Allowance]:
-        per_s, burst = str(self._rate.per_s), str(self._rate.burst)
+    async def _round(self, redis: Redis, wanted: Counter[str]) -> dict[str, tuple[int, int, bytes]]:
+        per_s, burst, share = str(self._rate.per_s), str(self._rate.burst), str(AHEAD_SHARE)
         pipeline = redis.pipeline(transaction=False)
-        for key in keys:
-            pipeline.eval(TAKE, 1, PREFIX + key, per_s, burst)
-        answers = await pipeline.execute()
-        return [self._heard(key, *each) for key, each in zip(keys, answers, strict=True)]
+        for key, count in wanted.items():
+            pipeline.eval(TAKE, 1, PREFIX + key, per_s, burst, str(count), share)
+        return dict(zip(wanted, await pipeline.execute(), strict=True))
 
-    def _heard(self, key: str, granted: int, left: bytes) -> Allowance:
-        tokens = float(left)
-        # So that this process can go on from here by itself.
-        self._own.set(key, tokens=tokens, now_s=monotonic())
-        return allowance(tokens, rate=self._rate, granted=bool(granted))
+    def _hear(self, key: str, granted: int, ahead: int, left: bytes, *, now_s: float) -> None:
+        """Have what Redis gave, and what it has left: so this process can go on by itself."""
+        ahead += self._ahead.pop(key, 0)
+        self._own.set(key, tokens=float(left) + granted + ahead, now_s=now_s)
+        if ahead:
+            self._ahead[key] = ahead
+        if len(self._ahead) > BUCKETS_MAX:
+            del self._ahead[next(iter(self._ahead))]
+
+    def _tell(self, asked: list[_Asked], *, now_s: float) -> None:
+        for each in asked:
+            answer = self._own.take(each.key, now_s=now_s)
+            if not each.answer.done():  # done: who asked has not waited for it
+                each.answer.set_result(answer)
+
+    def _spend_ahead(self, key: str) -> bool:
+        """Whether there was one that is nobody else's any more."""
+        if (ahead := self._ahead.pop(key, 0)) > 1:
+            self._ahead[key] = ahead - 1
+        return ahead > 0
 
     def _answer_alone(self, asked: list[_Asked]) -> None:
         self._asked = []
-        for each in asked:
-            if not each.answer.done():
-                _tell(each, self._own.take(each.key, now_s=monotonic()))
+        self._tell([each for each in asked if not each.answer.done()], now_s=monotonic())
 
     async def _look_for_it(self, redis: Redis) -> None:
         while not self._is_there:
@@ -142,11 +162,6 @@ class Rates:
             except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(PROBE_PAUSE_S)
         log.info("rates are shared")
-
-
-def _tell(asked: _Asked, answer: Allowance) -> None:
-    if not asked.answer.done():  # done: who asked has not waited for it
-        asked.answer.set_result(answer)
 
 
 def _client(redis_url: str) -> Redis:

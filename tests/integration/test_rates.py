@@ -16,6 +16,8 @@ from engine.rates import PREFIX, Rates
 pytestmark = pytest.mark.anyio
 
 SLOW = Rate(per_s=0.5, burst=20)
+# Of which some are taken ahead.
+LARGE = Rate(per_s=0.001, burst=2_000)
 
 
 @pytest.fixture
@@ -116,6 +118,54 @@ async def test_two_processes_share_one_burst_to_the_last_token(patient, rates):
     assert sum(answer.is_granted for answer in answers) == SLOW.burst
     # Another customer has a burst of its own.
     assert (await second.take("b")).remaining == SLOW.burst - 1
+
+
+async def test_a_process_asks_once_for_many_while_there_are_plenty(patient, redis_url):
+    rates = await opened(redis_url, LARGE)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        before = await asked_of(client)
+        left = [(await rates.take("a")).remaining for _ in range(100)]
+        assert await asked_of(client) - before == 5, "for one, and 19 ahead"
+    assert left == list(range(1_999, 1_899, -1)), "what is held counts as what is left"
+    await rates.close()
+
+
+async def asked_of(client: redis.asyncio.Redis) -> int:
+    calls: int = (await client.info("commandstats"))["cmdstat_eval"]["calls"]
+    return calls
+
+
+@pytest.mark.parametrize("callers", [1, 7])
+async def test_two_processes_that_take_ahead_give_the_burst_and_no_more(
+    patient, redis_url, callers
+):
+    pair = await opened(redis_url, LARGE), await opened(redis_url, LARGE)
+    # Of each, several callers ask one after the other: rounds begin while others are under way.
+    times = 2 * LARGE.burst // callers
+    given = await asyncio.gather(*(granted(each, "a", times) for each in pair * callers))
+    assert sum(given) == LARGE.burst, "the last tokens are nobody's alone"
+    for each in pair:
+        await each.close()
+
+
+async def test_who_asks_while_a_round_is_under_way_loses_nothing(patient, redis_url):
+    rates = await opened(redis_url, LARGE)
+    first = asyncio.create_task(rates.take("a"))
+    while rates._round_begun_s is None:
+        await asyncio.sleep(0)
+    assert (await rates.take("a")).is_granted
+    assert (await first).is_granted
+    assert await granted(rates, "a", LARGE.burst) == LARGE.burst - 2
+    await rates.close()
+
+
+async def test_what_was_taken_ahead_is_spent_while_redis_is_away(gate):
+    way, url = gate
+    rates = await opened(url, Rate(per_s=0.001, burst=200))
+    assert (await rates.take("a")).remaining == 199  # one more is held
+    way.close()
+    assert await granted(rates, "a", 250) == 199
+    await rates.close()
 
 
 async def test_who_is_refused_is_told_when_and_then_gets_one(patient, redis_url):
