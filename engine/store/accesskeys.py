@@ -1,7 +1,7 @@
 """accesskeys: only the hash of a token is kept."""
 
 from engine.models import AccessKey, AccessKeyId, Cursor, CustomerId, Noun
-from engine.store.database import Database, Tx
+from engine.store.database import Database, Opening, Tx
 from engine.store.paging import bounds
 
 
@@ -10,15 +10,17 @@ class FoundKey(Noun, frozen=True, kw_only=True):
     token_hash: bytes
 
 
+_KNOWN = """
+    SELECT customer_id, token_hash FROM accesskeys
+    WHERE token_hash = decode(current_setting('rag_engine.token_hash'), 'hex')
+      AND (expires_at IS NULL OR expires_at > now())
+"""
+
+
 async def find(database: Database, *, token_hash: bytes) -> FoundKey | None:
     """The live key with this hash."""
-    return await database.glance(
-        FoundKey,
-        "SELECT customer_id, token_hash FROM accesskeys WHERE token_hash = %(token_hash)s"
-        " AND (expires_at IS NULL OR expires_at > now())",
-        {"token_hash": token_hash},
-        token_hash=token_hash,
-    )
+    opening = Opening(name="known_key", statement=_KNOWN)
+    return await database.glance(FoundKey, opening, token_hash=token_hash)
 
 
 async def insert(

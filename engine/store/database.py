@@ -88,12 +88,12 @@ class OwnerConnection(Connection):
 
 
 class Opening(NamedTuple):
-    """A statement that is sent together with BEGIN. Each session keeps it prepared under `name`, of
-    parameters `$1`, `$2` and so on that are all ids."""
+    """A statement that is sent together with what begins a transaction. Each session keeps it
+    prepared under `name`, of parameters `$1`, `$2` and so on that are all ids."""
 
     name: LiteralString
     statement: LiteralString
-    ids: tuple[UUID, ...]
+    ids: tuple[UUID, ...] = ()
 
 
 class Tx:
@@ -223,25 +223,14 @@ class Database:
                     # The driver would leave out the COMMIT without a word.
                     raise psycopg.OperationalError("the connection closed before its commit")
 
-    async def glance(
-        self,
-        kind: type[T],
-        query: LiteralString,
-        params: Params,
-        *,
-        token_hash: bytes,
-    ) -> T | None:
-        """As `Tx.one` in a transaction of its own that sees the one access key with this hash, all
-        of it in one message: it comes with every request. Nothing is prepared; the driver puts the
-        parameters in."""
+    async def glance(self, kind: type[T], opening: Opening, *, token_hash: bytes) -> T | None:
+        """The first row of `opening` as `kind`, by a transaction of its own that sees the one
+        access key with this hash, all of it in one message: it comes with every request."""
         identity = _set({"rag_engine.token_hash": token_hash.hex()})
         with translated():
             async with self._lent() as connection:
-                cursor = psycopg.AsyncClientCursor(connection)
-                await cursor.execute(f"{identity}; {query}".encode(), params)
-                cursor.nextset()
-                row = await cursor.fetchone()
-        return None if row is None else msgspec.convert(row, kind)
+                rows = await _opened(connection, identity.encode(), opening)
+        return msgspec.convert(rows[0], kind) if rows else None
 
     @asynccontextmanager
     async def _lent(self, *, reading: bool = False) -> AsyncIterator[Connection]:
@@ -320,20 +309,23 @@ async def _opened(
     connection: Connection, begin: bytes, opening: Opening
 ) -> Sequence[dict[str, Any]]:
     """Begins, and gives the rows of an opening. A session that does not know it yet learns it."""
-    ids = ", ".join(f"'{each.hex}'" for each in opening.ids)
-    message = b"%b; EXECUTE %b(%b)" % (begin, opening.name.encode(), ids.encode())
+    ids = [f"'{each.hex}'" for each in opening.ids]
+    message = b"%b; EXECUTE %b" % (begin, _listed(opening.name, ids))
     try:
         cursor = await connection.execute(message, prepare=False)
     except psycopg.errors.InvalidSqlStatementName:
         await connection.rollback()
-        kinds = ", ".join("uuid" for _ in opening.ids)
-        await connection.execute(
-            f"PREPARE {opening.name} ({kinds}) AS {opening.statement}".encode()
-        )
+        named = _listed(opening.name, ["uuid" for _ in opening.ids])
+        await connection.execute(b"PREPARE %b AS %b" % (named, opening.statement.encode()))
         cursor = await connection.execute(message, prepare=False)
     while cursor.nextset():
         pass
     return await cursor.fetchall()
+
+
+def _listed(name: str, values: Sequence[str]) -> bytes:
+    """With its values in brackets, which SQL leaves out where there are none."""
+    return f"{name} ({', '.join(values)})".encode() if values else name.encode()
 
 
 def _set(settings: Mapping[str, str]) -> str:

@@ -10,8 +10,10 @@ from fix_store import Store
 
 from engine.errors import DatabaseUnavailable
 from engine.models import CustomerId, RagId
-from engine.store import Database
+from engine.store import Database, accesskeys
 from engine.store.database import Connection, Opening
+
+HASH = bytes(range(32))
 
 
 @pytest.fixture
@@ -58,6 +60,26 @@ async def test_a_session_that_forgot_an_opening_learns_it_again(
                 await tx.run("SELECT 1")
             raise ZeroDivisionError
     assert await opened(single, customer_id, rag_id)
+
+
+async def test_a_session_that_forgot_how_to_find_a_key_learns_it_again(
+    store: Store, single: Database
+) -> None:
+    customer_id = await store.customer()
+    for _ in range(2):
+        async with single.transaction(customer_id=customer_id) as tx:
+            await accesskeys.insert(
+                tx, customer_id=customer_id, name="k", prefix="re_", token_hash=HASH, expire_s=None
+            )
+            await tx.run("DEALLOCATE ALL")
+        found = await accesskeys.find(single, token_hash=HASH)
+        assert found == accesskeys.FoundKey(customer_id=customer_id, token_hash=HASH)
+        # The session has shown a key, and sees none in what comes next.
+        async with single.transaction(customer_id=await store.customer("stranger")) as tx:
+            assert await tx.run("SELECT FROM accesskeys") == 0
+        async with single.transaction(customer_id=customer_id) as tx:
+            assert await tx.run("DELETE FROM accesskeys") == 1
+        assert await accesskeys.find(single, token_hash=HASH) is None
 
 
 async def test_openings_of_several_names_live_beside_one_another(
