@@ -140,7 +140,7 @@ async def test_two_processes_that_take_ahead_give_the_burst_and_no_more(
     patient, redis_url, callers
 ):
     pair = await opened(redis_url, LARGE), await opened(redis_url, LARGE)
-    # Of each, several callers ask one after the other: rounds begin while others are under way.
+    # Of each, so many callers ask at a time, one question after the other.
     times = 2 * LARGE.burst // callers
     given = await asyncio.gather(*(granted(each, "a", times) for each in pair * callers))
     assert sum(given) == LARGE.burst, "the last tokens are nobody's alone"
