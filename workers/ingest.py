@@ -134,7 +134,7 @@ class Conductor:
             with self._bound(claim):
                 await self._builder.build(claim, document=document, stages=stages)
         except Superseded:
-            log.info("superseded", extra={"source": str(source_of(claim))})
+            self._leave(claim)
         except asyncio.CancelledError:
             if not held.lost:
                 await asyncio.shield(self._settle(claim, error=None))
@@ -142,6 +142,9 @@ class Conductor:
         except Exception as error:  # the conductor is the last handler of a document's errors
             with self._bound(claim):
                 await self._settle(claim, error=None if told_to_stop() else error)
+
+    def _leave(self, claim: Claim) -> None:
+        log.info("superseded", extra={"source": str(source_of(claim))})
 
     def _bound(self, claim: Claim) -> AbstractContextManager[None]:
         return logs.bind(
@@ -154,7 +157,7 @@ class Conductor:
             try:
                 return await self._record(claim, error=error)
             except Superseded:
-                return
+                return self._leave(claim)
             except DatabaseUnavailable:
                 await asyncio.sleep(2.0)
         log.error("given up settling; the lease will end it")

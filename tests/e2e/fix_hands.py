@@ -68,11 +68,17 @@ class Hand:
         """How many passages it has had embedded."""
         return sum(int(line["passages"]) for line in self.lines("embedded"))
 
-    async def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 30.0) -> None:
+    async def wait_for(self, *events: str, count: int = 1, timeout_s: float = 30.0) -> None:
+        """Wait until it has logged any of these events, `count` times in all."""
         deadline = time.monotonic() + timeout_s
-        while len(self.lines(event)) < count:
-            assert time.monotonic() < deadline, f"no {event!r} in {self._log.read_text()[-4000:]}"
+        while sum(len(self.lines(event)) for event in events) < count:
+            assert time.monotonic() < deadline, f"no {events} in {self._log.read_text()[-4000:]}"
             await asyncio.sleep(0.02)
+
+    async def told_of_its_loss(self) -> None:
+        """Wait until it knows that its claim is another's: by its heartbeat or, where its next
+        write comes first, by the fence."""
+        await self.wait_for("claim lost", "superseded")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -99,5 +99,5 @@ async def test_a_worker_frozen_inside_a_transaction_keeps_its_locks_only_for_a_w
     measured.append(f"frozen inside a transaction, done by another after {took_s:.1f} s")
     assert took_s < world.settings.limits.lease_s + RECOVERY_S_MAX
     frozen.signal(signal.SIGCONT)
-    await frozen.wait_for("claim lost")
+    await frozen.told_of_its_loss()
     await world.expect_sound(rag)

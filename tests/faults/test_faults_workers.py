@@ -30,6 +30,6 @@ async def test_a_worker_frozen_between_two_batches_loses_its_work_and_does_no_ha
     measured.append(f"a frozen worker's work was done after {time.monotonic() - began:.1f} s")
     await asyncio.sleep(3 * world.settings.limits.lease_s - (time.monotonic() - began))
     frozen.signal(signal.SIGCONT)
-    await frozen.wait_for("claim lost")
+    await frozen.told_of_its_loss()
     await world.expect_sound(rag)
     assert frozen.process.poll() is None
