@@ -39,6 +39,7 @@ QUERIES = 200
 # One question in some hundreds misses all that is near: of a few tens a share would say nothing.
 JUDGED = 200
 CALLERS, RATE_S = 8, 8.0  # of fewer, all wait at the same time now and then
+PROCESSES, TURNS = 2, 4  # of the API, beside one
 WORDS = 9  # of a question, as they stand in a passage
 WAIT_S = 3_600.0
 AT_REST_S = merging.REST_S + 10  # by then its words are merged, as those of most RAGs are
@@ -66,6 +67,9 @@ def run(sizes: Sequence[int] = SIZES) -> None:
             rows.append((f"{size}", *(str(value) for value in found.values())))
             print(rows[-1], flush=True)
         figures |= asking.busy(rag_id, name=str(held))
+        for processes, rate in asking.by_processes(rag_id).items():
+            figures |= {f"per_s_{held}_api_processes_{processes}": rate}
+            rows.append((f"{held}, API processes: {processes}", *[""] * 5, str(rate)))
         for share in SHARES:
             small = str(engine.post("/rags", json={"name": "small"})["id"])
             fill(engine.admin_url, engine.settings.database_url, small, real=real,
@@ -113,7 +117,7 @@ class Asking:
             f"p50_ms_{name}": round(statistics.median(taken_ms), 1),
             f"p95_ms_{name}": round(p95(taken_ms), 1),
             f"recall_{name}": round(self.recall(rag_id), 4),
-            f"per_s_{name}": round(self.rate(rag_id), 1),
+            f"per_s_{name}": round(self.rate(self._engine, rag_id), 1),
         }
 
     def busy(self, rag_id: str, *, name: str) -> dict[str, float]:
@@ -137,14 +141,24 @@ class Asking:
                 shares.append(len(found & _nearest(connection, rag_id, vector)) / 10)
         return statistics.fmean(shares)
 
-    def rate(self, rag_id: str) -> float:
+    def by_processes(self, rag_id: str) -> dict[int, float]:
+        """The rate by so many processes of the API, in turn."""
+        found: dict[int, list[float]] = {1: [], PROCESSES: []}
+        with self._engine.beside(api_processes=PROCESSES) as several:
+            self.rate(several, rag_id)
+            for _ in range(TURNS):
+                found[1].append(self.rate(self._engine, rag_id))
+                found[PROCESSES].append(self.rate(several, rag_id))
+        return {processes: round(statistics.fmean(rates), 1) for processes, rates in found.items()}
+
+    def rate(self, asked: Rig, rag_id: str) -> float:
         """Queries a second by several callers at once."""
         done: list[int] = []
         ends = time.monotonic() + RATE_S
 
         def call() -> None:
             number = 0
-            with self._engine.caller() as caller:
+            with asked.caller() as caller:
                 while time.monotonic() < ends:
                     self.ask(caller, rag_id)
                     number += 1

@@ -57,6 +57,17 @@ class Rig:
         with closing(HTTPConnection(urlsplit(self.settings.base_url).netloc)) as connection:
             yield Caller(connection, authorization=self.client.headers["Authorization"])
 
+    @contextmanager
+    def beside(self, *, api_processes: int) -> Iterator["Rig"]:
+        """The same engine and customer by one more API, of so many processes."""
+        settings = msgspec.structs.replace(
+            self.settings, port=free_port(), api_processes=api_processes
+        )
+        client = httpx.Client(base_url=settings.base_url, headers=self.client.headers)
+        with client, _process("engine", "serve", settings=settings, number=1):
+            _until_up(settings)
+            yield Rig(settings, client=client, admin_url=self.admin_url)
+
     def post(self, path: str, **more: Any) -> Any:
         """The JSON of a POST that must succeed."""
         answer = self.client.post(path, **more)
