@@ -93,7 +93,11 @@ _VERSION = re.compile(r"[vV][0-9]")
 _DIGIT = re.compile(r"[\d_]")
 # What hyphenation and bidirectional text leave inside of words; and the hyphens that are letters.
 _INVISIBLE = {0xAD: None, 0x200B: None, 0x200C: None, 0x200D: None, 0x2060: None, 0xFEFF: None}
-_PLAIN = {**_INVISIBLE, 0x2010: "-", 0x2011: "-"}
+# Signs that NFKC would make letters of the word before them.
+_SIGNS = {0x2120: " ", 0x2122: " "}
+_PLAIN = {**_INVISIBLE, **_SIGNS, 0x2010: "-", 0x2011: "-"}
+# The number of a note, behind a word; a unit has fewer letters.
+_NOTE = re.compile(r"(?<=[^\W\d_]{3})(?=[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])")
 
 _WORDS = re.compile(rf"[^\W\d_{_UNSPACED}]+")
 _per_thread = local()
@@ -110,6 +114,7 @@ def language_of(text: str, *, declared: str | None = None) -> str | None:
     A declaration counts only where the words do not tell: pages are often declared by a template.
     """
     said = (declared or "").replace("_", "-").split("-")[0].strip().lower()
+    said = _ALIKE.get(said, said)
     middle = max(0, (len(text) - SAMPLE_CHARACTERS) // 2)
     words = _WORDS.findall(
         text[:SAMPLE_CHARACTERS] + " " + text[middle : middle + SAMPLE_CHARACTERS]
@@ -132,7 +137,7 @@ def language_of(text: str, *, declared: str | None = None) -> str | None:
 def terms(text: str, *, analyser: str) -> list[str]:
     """The terms of a text in order, repeated as often as they come."""
     found: list[str] = []
-    plain = text if text.isascii() else unicodedata.normalize("NFKC", text.translate(_PLAIN))
+    plain = text if text.isascii() else _plain(text)
     known = _cache(analyser)
     language = analyser.partition(".")[0]
     for token in (_TOKEN_ASCII if plain.isascii() else _TOKEN).findall(plain):
@@ -143,6 +148,10 @@ def terms(text: str, *, analyser: str) -> list[str]:
                 known[token] = made
         found += made
     return found
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", _NOTE.sub(" ", text.translate(_PLAIN)))
 
 
 def question_terms(question: str, *, analysers: Sequence[str]) -> list[str]:
@@ -194,7 +203,13 @@ def _of_token(token: str, *, language: str) -> list[str]:
     # Whole, by what dots separate (a file's name in its path of modules), and in parts.
     bare = token[1:] if _VERSION.match(token) else token
     names = dict.fromkeys((token, bare, *token.split("."), *parts))
-    return [*(_fold(name) for name in names if name and name not in atoms), *stems]
+    whole = [_fold(name) for name in names if name and name not in atoms]
+    return [*(term for name in whole for term in _of_name(name, language=language)), *stems]
+
+
+def _of_name(name: str, *, language: str) -> list[str]:
+    """Who writes a camelCase name small asks for a word, and is to find it."""
+    return _forms(name, language=language) if name.isalpha() else [name]
 
 
 def _humps(part: str) -> list[str]:
@@ -204,7 +219,12 @@ def _humps(part: str) -> list[str]:
 
 def _fold(token: str) -> str:
     folded = token.casefold()
-    return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
+    # The capital of a Turkish i is two characters when it is small.
+    return (
+        folded
+        if folded.isascii()
+        else unicodedata.normalize("NFKC", folded.replace("i\u0307", "i"))
+    )
 
 
 def _forms(word: str, *, language: str) -> list[str]:

@@ -18,6 +18,9 @@ from engine.lexical import (
 ENGLISH = "The kettle that was bought in the shop may be returned, and the money goes back to you."
 GERMAN = "Der Kessel, der in dem Laden gekauft wurde, kann zurückgegeben werden, und das ist gut."
 
+# As many words of Danish as of Norwegian.
+NORWEGIAN = "Hvordan tilbakestiller jeg passordet mitt? Klikk på lenken og følg trinnene."
+
 
 @pytest.mark.parametrize(
     ("text", "declared", "language"),
@@ -28,6 +31,9 @@ GERMAN = "Der Kessel, der in dem Laden gekauft wurde, kann zurückgegeben werden
         ("Le chat est dans la maison et les enfants sont avec des amis.", None, "fr"),
         ("Кошка в доме, и это не то, что мы видели на улице.", None, "ru"),
         ("kettle parcel storm", "en-GB", "en"),
+        (NORWEGIAN, "nb-NO", "no"),
+        (NORWEGIAN, "no", "no"),
+        ("kjele", "nn", "no"),
         ("kettle parcel storm", None, None),
         ("東京都に行きました", "ja", None),
         ("", "xx", None),
@@ -49,6 +55,11 @@ def test_a_document_is_read_in_the_language_of_its_words_else_of_its_declaration
         ("en.1", "the \ufb01nal co\u00adoperation", "final cooperation"),
         ("none.1", "ｶﾀｶﾅ", "カタカナ"),
         ("en.1", "caf\u00e9", "cafe\u0301"),
+        ("en.1", "iPhone and NumPy with PowerShells", "iphone numpy powershell IPHONE"),
+        ("en.1", "iphone numpy powershell", "iPhone NumPy PowerShell Iphone"),
+        ("en.1", "the policy\u00b9\u2070 of SONY\u2122", "policies sony"),
+        ("none.1", "km\u00b2", "km2"),
+        ("tr.1", "\u0130stanbul", "istanbul"),
     ],
 )
 def test_forms_of_a_word_share_a_term(analyser: str, one: str, other: str) -> None:
@@ -66,7 +77,7 @@ def test_a_word_that_is_stemmed_is_found_as_it_stands_too_and_that_way_first() -
     ("text", "whole", "parts"),
     [
         ("get_user_name", "get_user_name", {"get", "user", "name"}),
-        ("getUserName", "getusername", {"get", "user", "name"}),
+        ("getUserName", "=getusername", {"get", "user", "name"}),
         ("HTTPServer2Go", "httpserver2go", {"http", "server", "2", "go"}),
         ("engine.store.my_file.py", "engine.store.my_file.py", {"my_file", "store", "file", "py"}),
         ("v1.2.3", "v1.2.3", {"1.2.3", "2"}),
