@@ -284,7 +284,8 @@ class _Walk:
             found = self.layout.first(rank, after=least - 1, upto=cut - 1)
             if found is not None:
                 begin = self.layout.skip_blank(found)
-                return begin if self._leaves_whole(begin, fresh=fresh, room=room) else fresh
+                whole = self._leaves_whole(begin, fresh=fresh, room=room)
+                return begin if whole and not self._tears_row(begin, room=room) else fresh
         return fresh
 
     def _beside_whole(self, cut: int, *, fresh: int, reach: int, room: Room) -> int:
@@ -302,6 +303,13 @@ class _Walk:
         # An overlap is dropped where it would tear what the piece is to begin with.
         start, end = self.layout.kept_whole(fresh + 1, within=room.characters)
         return not self._fits(start, end, room=room) or self._fits(begin, end, room=room)
+
+    def _tears_row(self, begin: int, *, room: Room) -> bool:
+        # The header above the end of a row would name columns that its cells do not stand in.
+        if self.layout.block_at(begin).kind != "table":
+            return False
+        start, end = self.layout.kept_whole(begin + 1, within=room.characters)
+        return start < begin and self._fits(start, end, room=room)
 
     def _fits(self, start: int, end: int, *, room: Room) -> bool:
         return self.tape.count(start, end) <= room.tokens and end - start <= room.characters

@@ -3,6 +3,8 @@
 One word, one mark or one ideograph is one token here.
 """
 
+from itertools import pairwise
+
 import pytest
 from fix_chunks import document_of, plain, texts_of, words
 
@@ -44,3 +46,18 @@ def test_a_row_that_fits_is_never_torn() -> None:
     row = " | ".join(words(4, name=letter) for letter in "abc")
     document = document_of(("paragraph", words(8)), ("table", "\n".join([row, row, row])))
     assert texts_of(document) == [words(8), row, row, row]
+
+
+def test_an_overlap_never_begins_inside_of_a_row_that_fits() -> None:
+    rows = [" | ".join(words(3, name=letter) for letter in one) for one in ("abc", "def", "ghi")]
+    document = document_of(("table", "\n".join(["x | y | z", *rows])))
+    for text in texts_of(document, overlap_tokens=8):
+        assert set(text.split("\n")) <= {"x | y | z", *rows}
+
+
+def test_an_overlap_takes_whole_rows_with_it() -> None:
+    rows = [words(3, name=letter) for letter in "abcdefgh"]
+    found = texts_of(document_of(("table", "\n".join(["x", *rows]))), overlap_tokens=8)
+    assert len(found) > 1
+    for before, after in pairwise(found):
+        assert after.split("\n")[0] in before.split("\n")
