@@ -111,7 +111,7 @@ class Layout:
     def block(self, text: str, *, kind: str, header: str = "", page: int | None = None) -> None:
         """A block of any other kind. `header` is the beginning of a table that repeats."""
         path = self.outline.path
-        self._add(text, kind=kind, headings=path, page=page, header=len(header))
+        self._add(text, kind=kind, headings=path, page=page, header=len(canonical(header)))
 
     def _add(
         self, text: str, *, kind: str, headings: tuple[str, ...], page: int | None, header: int = 0

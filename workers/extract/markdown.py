@@ -7,6 +7,7 @@ each line looked at once.
 
 import re
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable
 from itertools import takewhile
 
@@ -15,7 +16,8 @@ from workers.extract.canonical import BEFORE_TITLE_MAX, Outline, lines_of
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
 _FRONT_TITLE = re.compile(r"---[ \t]*\n(?:.*\n)*?title:[ \t]*([\"']?)(\S.*)\1[ \t]*$", re.MULTILINE)
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+# What follows backticks holds none: ```one line``` is a paragraph.
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`\n]*$)|~{3,})")
 # One or two of these marks below a paragraph are what a page or a table has left there.
 _SETEXT = re.compile(r" {0,3}(?:={3,}|-{3,})[ \t]*$")
 _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
@@ -24,6 +26,8 @@ _INDENTED = re.compile(r"(?: {4}| {0,3}\t)")
 _DELIMITER = re.compile(r":?-+:?")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _STARS = re.compile(r"(?<!\w)(\*{1,3}|`+)([^\s*`](?:[^*`\n]*[^\s*`])?)\1(?!\w)")
+# What a page of HTML has in it that is not Markdown, up to its end, blank lines included.
+_RAW = re.compile(r" {0,3}<(?:!--|(pre|script|style|textarea)(?=[\s>]|$))", re.IGNORECASE)
 _HEADING_SOURCE_MAX = 4_000
 _UNDERSCORES = re.compile(r"(?<!\w)(_{1,3})([^\s_](?:[^_\n]*[^\s_])?)\1(?!\w)")
 
@@ -68,12 +72,14 @@ class _Scan:
         self.at = 0
         self.blocks: list[Block] = []
         self.outline = Outline()
+        self._unclosed: set[str] = set()
 
     def run(self) -> tuple[Block, ...]:
         self._front_matter()
         readers: tuple[Callable[[str], bool], ...] = (
             self._atx,
             self._fence,
+            self._raw,
             self._rule,
             self._indented,
             self._table,
@@ -146,6 +152,27 @@ class _Scan:
                 break
         self._take("code", to=number)
         return True
+
+    def _raw(self, line: str) -> bool:
+        """A comment or a `<pre>`: what looks like a heading in it is none."""
+        opened = _RAW.match(line)
+        if not opened:
+            return False
+        mark = f"</{opened[1].lower()}>" if opened[1] else "-->"
+        end = self._closed(mark, after=self.starts[self.at] + opened.end())
+        if end is None:
+            return False
+        self._take("code" if opened[1] else "paragraph", to=bisect_right(self.starts, end))
+        return True
+
+    def _closed(self, mark: str, *, after: int) -> int | None:
+        """Where a mark stands next. None is looked for but once: everything is read once."""
+        if mark in self._unclosed:
+            return None
+        found = re.compile(re.escape(mark), re.IGNORECASE).search(self.text, after)
+        if found is None:
+            self._unclosed.add(mark)
+        return found.start() if found else None
 
     def _rule(self, line: str) -> bool:
         if not _RULE.match(line):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-_BLANKS = re.compile(r"[ \t\n]+")
+_BLANKS = re.compile(r"[ \t\n\r\v\f]+")
 _LINKED_SCHEMES = ("http:", "https:", "mailto:")
 # Rows of very different widths are left ragged: the padding would outgrow the text.
 _PADDED_CELLS_MAX = 2_000_000

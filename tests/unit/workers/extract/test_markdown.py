@@ -29,6 +29,11 @@ LINES = st.sampled_from(
         "-|-",
         "> quote",
         "<!-- x -->",
+        "<!--",
+        "-->",
+        "<pre>",
+        "a </PRE> b",
+        "```one line```",
         "#",
         "* * *",
         "\xa0",
@@ -138,3 +143,38 @@ def test_hostile_lines_take_linear_time():
     markdown_blocks("- a\n\n" * 50_000)
     markdown_blocks("a | b\n" * 50_000)
     assert time.monotonic() - began < 5
+
+
+def test_three_backticks_that_close_on_their_line_open_no_code() -> None:
+    text = "# A\n\n```npm install```\n\n# B\n\n```\ncode\n```\n\n# C"
+    assert [kind for kind, _ in kinds(text)] == [
+        "heading",
+        "paragraph",
+        "heading",
+        "code",
+        "heading",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("<!--\n# TODO\n\n# more\n-->", "paragraph"),
+        ("<pre class='x'>\n# a comment\n\n# one more\n</PRE>", "code"),
+        ("  <script>\n# no heading\n</script> behind it", "code"),
+    ],
+)
+def test_what_is_not_markdown_has_no_headings(raw: str, kind: str) -> None:
+    text = f"{raw}\n\n# Real\n\ntext"
+    assert kinds(text) == [(kind, raw), ("heading", "# Real"), ("paragraph", "text")]
+    assert markdown_title(markdown_blocks(text), text=text) == "Real"
+
+
+def test_a_comment_without_an_end_takes_nothing_with_it() -> None:
+    assert kinds("<!-- open\n\n# Real") == [("paragraph", "<!-- open"), ("heading", "# Real")]
+
+
+def test_many_comments_without_an_end_are_looked_for_once() -> None:
+    began = time.process_time()
+    assert len(markdown_blocks("<!--\n\n<pre>\n\n" * 50_000)) == 100_000
+    assert time.process_time() - began < 10
