@@ -52,7 +52,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         served = self.server.served
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        length = int(self.headers["content-length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # whoever asked has broken off
+            self.close_connection = True
+            return
+        body = json.loads(sent)
         headers = {name.lower(): value for name, value in self.headers.items()}
         with served.changing:
             request = Request(self.path, headers, body["model"], body["input"], at=time.monotonic())

@@ -56,14 +56,7 @@ class HttpEmbedder:
             batch = [prefix + text for text, _ in read[rows.start : rows.stop]]
             found[rows.start : rows.stop] = await self._provider.vectors(batch)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for rows in requests:
-                    group.create_task(fill(rows))
-        except ExceptionGroup as failed:
-            # The others were broken off; one cause is enough for the caller.
-            first = failed.exceptions[0]
-            raise first from first.__cause__
+        await _all([asyncio.create_task(fill(rows)) for rows in requests])
         return found
 
     async def embed_query(self, text: str) -> Vectors:
@@ -100,6 +93,20 @@ class HttpEmbedder:
             else (text[: self.tokenizer.spans([text])[0][room - 1][1]], room + special)
             for text, count in zip(clipped, counts, strict=True)
         ]
+
+
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all of them. Raises what the first one raises that fails, and none goes on then.
+
+    No TaskGroup: before Python 3.13 one that fails leaves its caller marked as cancelled, which a
+    worker takes for having been told to stop.
+    """
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def open_http(

@@ -27,7 +27,7 @@ from engine.embedding.provider import PROBE, Patience
 from engine.errors import ModelUnavailable
 from engine.files import Files
 from engine.jobs import Bell
-from engine.models import NewRag, NewSources, Rag, State
+from engine.models import CustomerId, NewRag, NewSources, Rag, RagId, State
 from engine.rags import Rags
 from engine.search import Search
 from engine.store import Database
@@ -90,6 +90,9 @@ async def refusal(embedder: AsyncEmbedder, *texts: str) -> ModelUnavailable:
     with pytest.raises(ModelUnavailable) as refused:
         await embedder.embed(texts or ["a text"])
     assert "The embedding model mine cannot be used: its server " in refused.value.message
+    task = asyncio.current_task()
+    assert task
+    assert task.cancelling() == 0, "a worker would take itself for told to stop"
     return refused.value
 
 
@@ -577,45 +580,91 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def test_a_rag_can_choose_a_model_of_the_file_and_waits_uncharged_while_it_hangs(
-    served, native: Settings
-) -> None:
-    served.plan = [do.hangs, do.hangs]
+class Shop:
+    """What takes a document and answers from it, as the API has it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        operator: Database,
+        customer_id: CustomerId,
+    ) -> None:
+        self.operator = operator
+        registry = Registry.from_settings(settings)
+        self.customer_id = customer_id
+        self.bell = Bell(settings.redis_url)
+        self.models = Models(registry=registry, settings=settings)
+        self.rags = Rags(database=database, bell=self.bell, registry=registry, settings=settings)
+        self.search = Search(database=database, models=self.models, limits=settings.limits)
+        self.files = Files(
+            database=database,
+            blobs=Blobs(settings.blobs_url),
+            limits=settings.limits,
+            spool_dir=settings.data_dir / "spool",
+        )
+
+    async def open(self, text: str) -> Rag:
+        """A RAG by the model of the file, with a document of this text."""
+        upload = await self.files.receive(
+            self.customer_id, pieces(text.encode()), filename="shop.txt", media_type="text/plain"
+        )
+        new = NewRag(name="shop", embedding_model="mine", sources=NewSources(uploads=(upload,)))
+        rag: Rag = await self.rags.create(self.customer_id, new)
+        return rag
+
+    async def attempts(self) -> int:
+        """Of the index, so far."""
+        async with self.operator.transaction() as tx:
+            found = await tx.connection.execute("SELECT max(attempt) AS most FROM indexes")
+            return int((await found.fetchall())[0]["most"])
+
+    async def seen(self, rag_id: RagId) -> Rag:
+        rag: Rag = await self.rags.get(self.customer_id, rag_id)
+        return rag
+
+
+@pytest.fixture
+async def shop(native: Settings) -> AsyncIterator[Shop]:
     operator = await Database(native.database_url, role="rag_operator").open()
     customer, _, _ = await Operator(database=operator).create_customer("tester")
-    await operator.close()
     database = await Database(native.database_url, role="rag_api").open()
-    registry, bell = Registry.from_settings(native), Bell(native.redis_url)
-    models = Models(registry=registry, settings=native)
-    rags = Rags(database=database, bell=bell, registry=registry, settings=native)
-    files = Files(
-        database=database,
-        blobs=Blobs(native.blobs_url),
-        limits=native.limits,
-        spool_dir=native.data_dir / "spool",
-    )
+    made = Shop(native, database=database, operator=operator, customer_id=customer.id)
+    yield made
+    made.models.close()
+    await made.bell.close()
+    await database.close()
+    await operator.close()
+
+
+async def test_a_rag_can_choose_a_model_of_the_file_and_waits_uncharged_while_it_hangs(
+    served, shop: Shop
+) -> None:
+    served.plan = [do.hangs, do.hangs]
     text = "You may return a kettle within 30 days, with the lid and the cord."
-    upload = await files.receive(
-        customer.id, pieces(text.encode()), filename="shop.txt", media_type="text/plain"
-    )
-    rag: Rag = await rags.create(
-        customer.id,
-        NewRag(
-            name="shop",
-            embedding_model="mine",
-            sources=NewSources(uploads=(upload,)),
-        ),
-    )
+    rag = await shop.open(text)
     async with asyncio.timeout(30):
         while rag.counts.ready == 0 and rag.counts.error == 0:
             await asyncio.sleep(0.1)
-            rag = await rags.get(customer.id, rag.id)
+            rag = await shop.seen(rag.id)
     assert rag.chunk_tokens == 128, "what the model reads, not the 250 of other models"
     assert [(source.state, source.failure) for source in rag.sources] == [(State.READY, None)]
-    search = Search(database=database, models=models, limits=native.limits)
-    hits = await search.query(customer.id, rag.id, query=text, top_k=1)
+    hits = await shop.search.query(shop.customer_id, rag.id, query=text, top_k=1)
     assert [(hit.text, hit.source_name) for hit in hits] == [(text, "shop.txt")]
     assert len(served.requests) == 4
-    models.close()
-    await bell.close()
-    await database.close()
+
+
+async def test_while_its_server_fails_a_source_is_not_tried_all_the_time_and_says_when_again(
+    served, shop: Shop
+) -> None:
+    served.usual = do.status(500)
+    rag = await shop.open("You may return a kettle within 30 days.")
+    said = 0
+    async with asyncio.timeout(30):
+        while said < 5:
+            await asyncio.sleep(0.05)
+            [source] = (await shop.seen(rag.id)).sources
+            said += source.due_at is not None and source.state is not State.PENDING
+    assert source.failure is None
+    assert await shop.attempts() < 30, "a loop without a pause has hundreds"
