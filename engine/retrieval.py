@@ -162,15 +162,23 @@ async def _found(tx: Tx, asked: Asked) -> Answer:
 
 def _is_complete(sides: Sides, asked: Asked) -> bool:
     """Whether there is nothing beside the candidates of both sides, or nothing that could have the
-    score that is asked for: a passage on neither side scores less than the last ones of both."""
+    score that is asked for."""
     if max(sides.near_count, sides.word_count) < asked.limit:
         return True
-    far = rare = 0.0
-    if sides.near_count >= asked.limit and sides.least_dense is not None:
-        far = max(sides.least_dense, 0.0)
+    return _most_left(sides, asked) < asked.min_score
+
+
+def _most_left(sides: Sides, asked: Asked) -> float:
+    """What a passage could score that is on neither side, or near and further down by its words
+    than was ranked: of these words it has been given nothing."""
+    near = rare = 0.0
     if sides.word_count >= asked.limit and sides.least_lexical is not None:
         rare = min(sides.least_lexical / asked.words.most, 1.0)
-    return asked.dense_share * far + (1 - asked.dense_share) * rare < asked.min_score
+    if rare:
+        near = sides.most_dense or 0.0
+    elif sides.near_count >= asked.limit:
+        near = sides.least_dense or 0.0
+    return asked.dense_share * max(near, 0.0) + (1 - asked.dense_share) * rare
 
 
 async def _words(tx: Tx, *, question: Question, limit: int, terms: TermCache) -> Best:

@@ -77,10 +77,11 @@ class Found(Noun, frozen=True, kw_only=True):
 
 
 class Sides(Noun, frozen=True, kw_only=True):
-    """How many candidates each side gave, and what the last of them had."""
+    """How many candidates each side gave, what the last of them had, and the nearest one."""
 
     near_count: int
     word_count: int
+    most_dense: float | None
     least_dense: float | None
     least_lexical: float | None
 
@@ -204,6 +205,7 @@ def _find(*, nearest: str, cosine: str) -> str:
         ), sides AS (
             SELECT (SELECT count(*) FROM nearest) AS near_count,
                    (SELECT count(*) FROM worded) AS word_count,
+                   (SELECT max(dense) FROM nearest) AS most_dense,
                    (SELECT min(dense) FROM nearest) AS least_dense,
                    (SELECT min(score) FROM worded) AS least_lexical
         )
