@@ -191,7 +191,10 @@ class Search:
                 text=wanted.text,
                 mode=wanted.mode,
                 source_ids=source_ids,
-                predicate=None if wanted.filter is None else predicate(wanted.filter),
+                # Of sources that were named, the predicate alone would say too much.
+                predicate=None
+                if wanted.filter is None or wanted.source_ids
+                else predicate(wanted.filter),
                 min_score=wanted.min_score,
             )
             vector = None if embedding is None else embedding.vector

@@ -17,6 +17,7 @@ from fix_large import Large
 from fix_store import Store
 from fix_words import USUAL_LENGTH, document_of
 
+from engine import retrieval
 from engine import search as search_module
 from engine.config import Limits, Settings
 from engine.embedding import Models, Registry
@@ -183,6 +184,21 @@ async def test_min_score_keeps_what_is_good_on_both_sides_and_among_the_first_of
     assert len(hits) == 3
 
 
+async def test_min_score_keeps_the_nearest_that_is_far_down_by_its_words(desk: Desk):
+    """Sixty have more of the words, so that it is given nothing of them at first."""
+    question = "kettle descaling interval"
+    await desk.source(
+        [f"{question} {question} {number}" for number in range(60)],
+        vectors=await at_cosine(desk, question, cosine=0.0, count=60),
+    )
+    best = await desk.source(
+        [f"{question} once"], vectors=await at_cosine(desk, question, cosine=1.0, count=1)
+    )
+    for top_k in (1, 5, 30, 100):
+        hits = await desk.ask(question, top_k=top_k, min_score=0.6)
+        assert [hit.source_id for hit in hits] == [best], top_k
+
+
 async def at_cosine(desk: Desk, question: str, *, cosine: float, count: int) -> Vectors:
     """Vectors of that cosine to the question's, each in a direction of its own."""
     embedder = await desk.models.open(desk.settings.embedding_model)
@@ -248,6 +264,22 @@ async def test_only_the_sources_that_were_asked_for_answer_in_every_mode(desk: D
     for mode in Mode:
         hits = await desk.ask("kettle lid", mode=mode, source_ids=(kettle,))
         assert {hit.source_id for hit in hits} == {kettle}
+
+
+@pytest.mark.parametrize("sent_max", [10_000, 1])
+async def test_named_sources_answer_alone_beside_a_filter_too(desk: Desk, monkeypatch, sent_max):
+    """However long the list is: a filter alone is asked of whatever was found, from some length."""
+    monkeypatch.setattr(retrieval, "SENT_SOURCES_MAX", sent_max)
+    one, two, other = [await desk.source([f"kettle {word}"]) for word in ("one", "two", "three")]
+    await desk.store.execute("UPDATE sources SET attributes = '{\"k\": 1}'")
+    for mode in Mode:
+        hits = await desk.ask(
+            "kettle",
+            mode=mode,
+            source_ids=(one, two),
+            given_filter={"eq": {"key": "k", "value": 1}},
+        )
+        assert {hit.source_id for hit in hits} == {one, two}, (mode, other)
 
 
 async def test_a_rag_that_is_not_there_or_has_nothing_says_so_also_when_it_was_asked_before(
