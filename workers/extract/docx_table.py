@@ -26,6 +26,7 @@ class Table:
         self._texts: list[str] = []
         self._columns = 1
         self._headed = False
+        self._repeated = 0
 
     @property
     def is_open(self) -> bool:
@@ -39,7 +40,8 @@ class Table:
     def open(self) -> None:
         self._depth += 1
         if self._depth == 1:
-            self._rows, self._texts, self._headed = [], [], False
+            self._rows, self._texts = [], []
+            self._headed, self._repeated = False, 0
 
     def open_row(self) -> None:
         if self._depth == 1:
@@ -58,9 +60,13 @@ class Table:
             self._columns = max(1, min(columns, _COLUMNS_MAX))
 
     def repeat_header(self, attributes: Attributes) -> None:
-        """The row is repeated on every page: the first one is a header then."""
-        if self._depth == 1 and len(self._rows) == 1:
-            self._headed = is_on(attribute(attributes, "val"))
+        """The row is repeated on every page. It is a header, if those above it are too."""
+        if self._depth != 1 or len(self._rows) != self._repeated + 1:
+            return
+        if is_on(attribute(attributes, "val")):
+            self._repeated += 1
+        elif not self._repeated:
+            self._headed = False  # whatever it looks like
 
     def look(self, attributes: Attributes) -> None:
         """The first row looks like a header. Old programs say so in bits, later ones by name."""
@@ -83,7 +89,7 @@ class Table:
             return "", ""
         self._take_stray()
         rows, self._rows = self._rows, []
-        return pipe_table(rows, headed=self._headed)
+        return pipe_table(rows, header_rows=self._repeated or int(self._headed))
 
     def _take_stray(self) -> None:
         """A row of its own for what stands in the table but in none of its cells."""

@@ -1,7 +1,7 @@
 """HTML to a document: the main content with its headings, lists, tables, code and links.
 
 trafilatura decides what is content and what is boilerplate; here its tree is laid out as text.
-The only module that touches lxml and trafilatura.
+With html_table, the only module that touches lxml and trafilatura.
 """
 
 import re
@@ -16,6 +16,7 @@ from trafilatura.external import jt_stoplist_init
 from engine.errors import DocumentBroken, EmptyText
 from engine.models import Coverage, Document, Warned
 from workers.extract.canonical import Layout, canonical
+from workers.extract.html_table import mark_headers, span_of
 from workers.extract.markup import linked, pipe_table, squeezed, tidy
 
 _TOO_DEEP = "Excessive depth"
@@ -40,7 +41,6 @@ _HEADINGS_LOST_MIN = 2
 # trafilatura counts the cells of a row anew for each that it adds: a row twice as wide takes four
 # times as long. So many looks at a cell are a second or two; no honest page comes near.
 _CELL_LOOKS_MAX = 100_000_000
-_SPAN_MAX = 100  # that trafilatura follows
 
 # HTML in trafilatura's words, so that one renderer serves both.
 _WORDS = {f"h{level}": "head" for level in range(1, 7)} | {
@@ -176,7 +176,7 @@ def _language(tree: etree._Element) -> str | None:
 
 
 def _prepare(tree: etree._Element, *, base_url: str) -> None:
-    """Complete links, and drop menus: of a short page trafilatura would keep them."""
+    """Complete links, mark headers, and drop menus, which trafilatura keeps of a short page."""
     if base_url:
         # Before trafilatura, which completes "../x" against the root of the site.
         # The page's own base comes apart, because only so may lxml ignore one that is no URL.
@@ -185,6 +185,7 @@ def _prepare(tree: etree._Element, *, base_url: str) -> None:
     for dropped in tree.xpath(_DROPPED):
         if dropped.getparent() is not None:
             dropped.drop_tree()
+    mark_headers(tree)
 
 
 def _laid_out(tree: etree._Element) -> Layout | None:
@@ -250,18 +251,13 @@ def _cell_looks(tree: etree._Element) -> int:
             above -= ends.pop(number, 0)
             columns, looks = above, looks + above * above // 2
             for cell in row:
-                span = _span(cell, "colspan")
+                span = span_of(cell, "colspan")
                 columns += span
                 looks += columns
-                if (down := _span(cell, "rowspan")) > 1:
+                if (down := span_of(cell, "rowspan")) > 1:
                     ends[number + down] += span
             above = sum(ends.values())
     return looks
-
-
-def _span(cell: etree._Element, name: str) -> int:
-    said = cell.get(name, "1")[:9]
-    return min(int(said), _SPAN_MAX) if said.isdecimal() else 1
 
 
 def _lay_whole(layout: Layout, tree: etree._Element) -> None:
@@ -346,17 +342,16 @@ class _Renderer:
                 yield from self._items(inner, depth=depth + 1)
 
     def _table(self, element: etree._Element) -> None:
-        rows = []
+        rows, header_rows = [], 0
         for row in element:
             if row.tag in ("row", "cell"):
                 cells = [*row.iterchildren("cell")] if row.tag == "row" else [row]
-                is_head = any(cell.get("role") == "head" for cell in cells)
-                rows.append(([squeezed(self._inline(cell)) for cell in cells], is_head))
+                rows.append([squeezed(self._inline(cell)) for cell in cells])
+                if any(cell.get("role") == "head" for cell in cells):
+                    header_rows = len(rows)  # only the last of them is marked
             else:  # a caption, or what a broken page has there
                 self._paragraph(self._inline_element(row))
-        rows = [(cells, is_head) for cells, is_head in rows if any(cells)]
-        headed = bool(rows) and rows[0][1]
-        text, header = pipe_table([cells for cells, _ in rows], headed=headed)
+        text, header = pipe_table(rows, header_rows=header_rows)
         self.layout.block(text, kind="table", header=header)
 
     def _code(self, element: etree._Element) -> None:

@@ -28,11 +28,13 @@ def linked(said: str, *, url: str) -> str:
     return f"[{said}]({url.replace(' ', '%20').replace(')', '%29')})"
 
 
-def pipe_table(rows: Sequence[list[str]], *, headed: bool) -> tuple[str, str]:
-    """The table's text and the beginning of it that is its header, "" unless `headed`.
+def pipe_table(rows: Sequence[list[str]], *, header_rows: int) -> tuple[str, str]:
+    """The table's text and the beginning of it that is its header, "" without `header_rows`.
 
-    Rows without any text are left out. The header is the first row that is left.
+    Rows without any text are left out. Markdown has a header of one row, so the line that ends it
+    stands after the first. Where no row would be left below, the header is the first row alone.
     """
+    header_rows = sum(any(cells) for cells in rows[:header_rows])
     rows = [cells for cells in rows if any(cells)]
     if not rows:
         return "", ""
@@ -40,10 +42,11 @@ def pipe_table(rows: Sequence[list[str]], *, headed: bool) -> tuple[str, str]:
     if width * len(rows) > _PADDED_CELLS_MAX:
         width = len(rows[0])
     lines = [_row(cells, width=width) for cells in rows]
-    if not headed:
+    if not header_rows:
         return "\n".join(lines), ""
     lines.insert(1, "|" + " --- |" * width)
-    return "\n".join(lines), "\n".join((*lines[:2], ""))
+    kept = 1 if header_rows == len(rows) else header_rows
+    return "\n".join(lines), "\n".join((*lines[: kept + 1], ""))
 
 
 def _row(cells: list[str], *, width: int) -> str:

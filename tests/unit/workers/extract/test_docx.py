@@ -151,6 +151,31 @@ def test_a_row_that_is_repeated_on_each_page_is_the_header():
     assert read(docx_of(body)).text == "| H |\n| --- |\n| b |"
 
 
+def header(*flags, look=""):
+    """What the header is of a table whose rows, each its number, are repeated where "1" says so."""
+    marks = {"1": "<w:trPr><w:tblHeader/></w:trPr>", "0": "", "-": OFF}
+    said = (cells(paragraph(str(n)), row=marks[flag]) for n, flag in enumerate(flags, start=1))
+    document = read(docx_of(f"<w:tbl>{look}{''.join(said)}</w:tbl>"))
+    return document.text[: document.blocks[0].header_end]
+
+
+OFF = '<w:trPr><w:tblHeader w:val="0"/></w:trPr>'
+LOOK = '<w:tblPr><w:tblLook w:firstRow="1"/></w:tblPr>'
+
+
+def test_all_leading_rows_that_are_repeated_are_the_header():
+    assert header(*"1100") == "| 1 |\n| --- |\n| 2 |\n"
+    assert header(*"1010") == "| 1 |\n| --- |\n"
+    assert header(*"0110") == ""
+    # With nothing below them they would be the whole table.
+    assert header(*"11") == "| 1 |\n| --- |\n"
+
+
+def test_a_first_row_that_is_not_repeated_is_no_header_for_the_second_one():
+    assert header(*"010", look=LOOK) == "| 1 |\n| --- |\n"
+    assert header(*"-10", look=LOOK) == ""
+
+
 def test_an_absurd_span_is_bounded():
     wide = '<w:tcPr><w:gridSpan w:val="999999999"/></w:tcPr>' + paragraph("x")
     assert len(read(docx_of(f"<w:tbl>{cells(wide)}</w:tbl>")).text) < 300

@@ -1,0 +1,86 @@
+"""What a page says of its tables is kept, whichever way the page is laid out."""
+
+import pytest
+
+from workers.extract.html import read_html
+
+LONG = f"<p>{'The page goes on and says more of what it is about. ' * 80}</p>"
+
+
+@pytest.fixture(params=["", LONG], ids=["short", "long"])
+def table_of(request):
+    """The lines of the header of the page's table, and those below it."""
+
+    def read(table):
+        page = f"<html><body><h1>T</h1>{request.param}{table}</body></html>"
+        document = read_html(page, base_url="", warnings=())
+        (block,) = (block for block in document.blocks if block.kind == "table")
+        header = document.text[block.start : block.header_end]
+        return header.splitlines(), document.text[block.header_end : block.end].splitlines()
+
+    return read
+
+
+def rows(*lines):
+    """Cells apart at blanks, heads with a star; a "-" is an empty cell."""
+    said = [["" if cell == "-" else cell for cell in line.split()] for line in lines]
+    shown = [[f"<th>{c[1:]}" if c[:1] == "*" else f"<td>{c}" for c in cells] for cells in said]
+    return "".join(f"<tr>{''.join(cells)}</tr>" for cells in shown)
+
+
+BODY = rows("1 2 3", "4 5 6")
+BELOW = ["| 1 | 2 | 3 |", "| 4 | 5 | 6 |"]
+LINE = "| --- | --- | --- |"
+
+
+def test_all_leading_rows_of_heads_are_the_header(table_of):
+    header, below = table_of(f"<table>{rows('*A - *B', '*C *D *E')}{BODY}</table>")
+    assert header == ["| A |  | B |", LINE, "| C | D | E |"]
+    assert below == BELOW
+
+
+def test_rows_in_a_thead_are_the_header_whatever_their_cells(table_of):
+    head = f"<thead>{rows('A B C', '*D E F')}</thead>"
+    header, below = table_of(f"<table>{head}<tbody>{BODY}</tbody></table>")
+    assert header == ["| A | B | C |", LINE, "| D | E | F |"]
+    assert below == BELOW
+
+
+def test_cells_of_a_thead_that_has_no_row_are_one(table_of):
+    header, below = table_of(f"<table><thead><th>A<th>B<th>C</thead>{BODY}</table>")
+    assert header == ["| A | B | C |", LINE]
+    assert below == BELOW
+
+
+@pytest.mark.parametrize("corner", ["-", "Name"])
+def test_the_corner_of_a_header_need_not_be_a_head(table_of, corner):
+    header, below = table_of(f"<table>{rows(f'{corner} *B *C', '*r 1 2')}</table>")
+    assert header == [f"| {corner.strip('-')} | B | C |", LINE]
+    assert below == ["| r | 1 | 2 |"]
+
+
+@pytest.mark.parametrize("value", ["5", "-"])
+def test_heads_of_rows_are_no_header(table_of, value):
+    header, below = table_of(f"<table>{rows(f'*Height {value}', '*Width 6', '*Depth 7')}</table>")
+    assert header == []
+    assert len(below) == 3
+
+
+def test_a_row_of_heads_further_down_is_no_header(table_of):
+    header, below = table_of(f"<table>{rows('*A *B *C', '1 2 3', '*D *E *F', '4 5 6')}</table>")
+    assert header == ["| A | B | C |", LINE]
+    assert len(below) == 3
+
+
+def test_where_all_rows_are_heads_the_first_is_the_header(table_of):
+    header, below = table_of(f"<table>{rows('*A *B *C', '*1 *2 *3')}</table>")
+    assert header == ["| A | B | C |", LINE]
+    assert below == ["| 1 | 2 | 3 |"]
+
+
+def test_a_row_without_text_neither_ends_the_header_nor_is_it(table_of):
+    blank = "<tr><td><br></td><td>&nbsp;</td></tr>"
+    table = f"<table>{blank}{rows('*A *B *C')}{blank}{rows('*D *E *F')}{blank}{BODY}</table>"
+    header, below = table_of(table)
+    assert header == ["| A | B | C |", LINE, "| D | E | F |"]
+    assert below == BELOW

@@ -1,0 +1,84 @@
+"""What an HTML tree says of its tables: how far their headers reach and what their cells span.
+
+Beside the renderer, so that it says the same of a table whichever way the page is laid out.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from lxml import etree
+
+SPAN_MAX = 100  # that trafilatura follows
+
+_SECTIONS = ("thead", "tbody", "tfoot")
+_CELLS = ("td", "th")
+# A cell of more elements than this counts as one that says something, unread: a cell may hold
+# tables in tables, and each of them would read all that is in it.
+_BLANK_ELEMENTS_MAX = 8
+
+
+def mark_headers(tree: etree._Element) -> None:
+    """Make the cells of each table's last header row `th`, and no others.
+
+    For trafilatura forgets `thead`, and all `th` but those of the first row that has any.
+    """
+    for loose in tree.xpath("//thead/*[self::td or self::th][1]"):
+        _gather_row(loose)
+    last_rows = [row for table in tree.iter("table") if (row := _last_header(table)) is not None]
+    for cell in list(tree.iter("th")):
+        cell.tag = "td"
+    for row in last_rows:
+        for cell in row.iterchildren("td"):
+            cell.tag = "th"
+
+
+def span_of(cell: etree._Element, name: str) -> int:
+    """How many columns or rows a cell says that it takes."""
+    said = cell.get(name, "1")[:9]
+    return min(int(said), SPAN_MAX) if said.isdecimal() else 1
+
+
+def _gather_row(cell: etree._Element) -> None:
+    """Put a header's cells into a row where they have none."""
+    header, row = cell.getparent(), cell.makeelement("tr")
+    cell.addprevious(row)
+    row.extend(list(header.iterchildren(*_CELLS)))
+
+
+def _last_header(table: etree._Element) -> etree._Element | None:
+    last = None
+    for row in _rows(table):
+        cells = list(row.iterchildren(*_CELLS))
+        if all(map(_is_blank, cells)):
+            continue  # left out of the text
+        if not _is_header(row, cells, first=last is None):
+            break
+        last = row
+    return last
+
+
+def _rows(table: etree._Element) -> Iterator[etree._Element]:
+    for part in table:
+        if part.tag == "tr":
+            yield part
+        elif part.tag in _SECTIONS:
+            yield from part.iterchildren("tr")
+
+
+def _is_header(row: etree._Element, cells: list[etree._Element], *, first: bool) -> bool:
+    if row.getparent().tag == "thead":
+        return True
+    heads = [cell for cell in cells if cell.tag == "th" and not _is_blank(cell)]
+    others = [cell for cell in cells if cell.tag == "td" and not _is_blank(cell)]
+    if not heads:
+        return False
+    if others:
+        return first and others == cells[:1]  # the corner, above the names of the rows
+    # One `th` before cells left empty is the name of its row.
+    return heads != cells[:1] or all(cell.tag == "th" for cell in cells)
+
+
+def _is_blank(cell: etree._Element) -> bool:
+    parts = list(islice(cell.iter(), _BLANK_ELEMENTS_MAX + 1))
+    words = [cell.text, *(word for part in parts[1:] for word in (part.text, part.tail))]
+    return len(parts) <= _BLANK_ELEMENTS_MAX and not any(word and word.strip() for word in words)
