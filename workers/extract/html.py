@@ -16,7 +16,7 @@ from trafilatura.external import jt_stoplist_init
 from engine.errors import DocumentBroken, EmptyText
 from engine.models import Coverage, Document, Warned
 from workers.extract.canonical import Layout, canonical
-from workers.extract.html_table import mark_headers, span_of
+from workers.extract.html_table import mark_headers, move_captions, span_of
 from workers.extract.markup import linked, pipe_table, squeezed, tidy
 
 _TOO_DEEP = "Excessive depth"
@@ -176,7 +176,7 @@ def _language(tree: etree._Element) -> str | None:
 
 
 def _prepare(tree: etree._Element, *, base_url: str) -> None:
-    """Complete links, mark headers, and drop menus, which trafilatura keeps of a short page."""
+    """Complete links, ready the tables, drop the menus that trafilatura keeps of a short page."""
     if base_url:
         # Before trafilatura, which completes "../x" against the root of the site.
         # The page's own base comes apart, because only so may lxml ignore one that is no URL.
@@ -185,6 +185,7 @@ def _prepare(tree: etree._Element, *, base_url: str) -> None:
     for dropped in tree.xpath(_DROPPED):
         if dropped.getparent() is not None:
             dropped.drop_tree()
+    move_captions(tree)
     mark_headers(tree)
 
 

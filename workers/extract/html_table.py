@@ -1,4 +1,4 @@
-"""What an HTML tree says of its tables: how far their headers reach and what their cells span.
+"""What an HTML tree says of its tables: captions, how far headers reach, what cells span.
 
 Beside the renderer, so that it says the same of a table whichever way the page is laid out.
 """
@@ -15,6 +15,18 @@ _CELLS = ("td", "th")
 # A cell of more elements than this counts as one that says something, unread: a cell may hold
 # tables in tables, and each of them would read all that is in it.
 _BLANK_ELEMENTS_MAX = 8
+
+
+def move_captions(tree: etree._Element) -> None:
+    """Put each caption before its table, as trafilatura takes one for the first row of it."""
+    for caption in tree.xpath("//table/caption"):
+        table = caption.getparent()
+        around = table.getparent()
+        # In a broken table nothing but rows would be kept.
+        if around is not None and around.tag not in ("table", "tr", *_SECTIONS):
+            caption.tag = "p"
+            caption.attrib.clear()  # their names mean something else to trafilatura
+            table.addprevious(caption)
 
 
 def mark_headers(tree: etree._Element) -> None:

@@ -8,12 +8,20 @@ LONG = f"<p>{'The page goes on and says more of what it is about. ' * 80}</p>"
 
 
 @pytest.fixture(params=["", LONG], ids=["short", "long"])
-def table_of(request):
+def document_of(request):
+    def read(said):
+        page = f"<html><body><h1>T</h1>{request.param}{said}</body></html>"
+        return read_html(page, base_url="", warnings=())
+
+    return read
+
+
+@pytest.fixture
+def table_of(document_of):
     """The lines of the header of the page's table, and those below it."""
 
     def read(table):
-        page = f"<html><body><h1>T</h1>{request.param}{table}</body></html>"
-        document = read_html(page, base_url="", warnings=())
+        document = document_of(table)
         (block,) = (block for block in document.blocks if block.kind == "table")
         header = document.text[block.start : block.header_end]
         return header.splitlines(), document.text[block.header_end : block.end].splitlines()
@@ -84,3 +92,29 @@ def test_a_row_without_text_neither_ends_the_header_nor_is_it(table_of):
     header, below = table_of(table)
     assert header == ["| A | B | C |", LINE, "| D | E | F |"]
     assert below == BELOW
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "<caption>Limits of <b>plans</b></caption>",
+        '<caption class="comment" id="comments">Limits <i>of</i> plans',
+        "<caption><p>Limits of plans</p></caption>",
+    ],
+)
+def test_a_caption_is_a_paragraph_before_its_table(document_of, caption):
+    document = document_of(f"<table>{caption}{rows('*A *B *C')}{BODY}</table>")
+    said, table = document.blocks[-2:]
+    assert (said.kind, table.kind) == ("paragraph", "table")
+    assert document.text[said.start : said.end] == "Limits of plans"
+    header = f"| A | B | C |\n{LINE}\n"
+    assert document.text[table.start : table.header_end] == header
+
+
+def test_captions_stay_with_their_tables_and_in_their_order(document_of):
+    tables = "".join(f"<table><caption>Table {n}</caption>{rows(n)}</table>" for n in "12")
+    document = document_of(tables)
+    kinds = [block.kind for block in document.blocks[-4:]]
+    assert kinds == ["paragraph", "table"] * 2
+    said = [document.text[block.start : block.end] for block in document.blocks[-4::2]]
+    assert said == ["Table 1", "Table 2"]
