@@ -16,7 +16,7 @@ from trafilatura.external import jt_stoplist_init
 from engine.errors import DocumentBroken, EmptyText
 from engine.models import Coverage, Document, Warned
 from workers.extract.canonical import Layout, canonical
-from workers.extract.html_table import mark_headers, move_captions, span_of
+from workers.extract.html_table import Spans, mark_headers, move_captions, span_of
 from workers.extract.markup import linked, pipe_table, squeezed, tidy
 
 _TOO_DEEP = "Excessive depth"
@@ -288,6 +288,7 @@ class _Renderer:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.spans = Spans()
 
     def flow(self, parent: etree._Element) -> None:
         """Blocks as blocks of their own, and what stands between them as paragraphs."""
@@ -344,10 +345,12 @@ class _Renderer:
 
     def _table(self, element: etree._Element) -> None:
         rows, header_rows = [], 0
+        self.spans.open_table()
         for row in element:
             if row.tag in ("row", "cell"):
                 cells = [*row.iterchildren("cell")] if row.tag == "row" else [row]
-                rows.append([squeezed(self._inline(cell)) for cell in cells])
+                said = [squeezed(self._inline(cell)) for cell in cells]
+                rows.append(self.spans.row(zip(cells, said, strict=True)))
                 if any(cell.get("role") == "head" for cell in cells):
                     header_rows = len(rows)  # only the last of them is marked
             else:  # a caption, or what a broken page has there

@@ -3,13 +3,15 @@
 Beside the renderer, so that it says the same of a table whichever way the page is laid out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from lxml import etree
 
 SPAN_MAX = 100  # that trafilatura follows
 
+# Cells that the spans of one page may add: some megabytes of text. Beyond, they are ignored.
+_SPANNED_MAX = 1_000_000
 _SECTIONS = ("thead", "tbody", "tfoot")
 _CELLS = ("td", "th")
 # A cell of more elements than this counts as one that says something, unread: a cell may hold
@@ -48,6 +50,42 @@ def span_of(cell: etree._Element, name: str) -> int:
     """How many columns or rows a cell says that it takes."""
     said = cell.get(name, "1")[:9]
     return min(int(said), SPAN_MAX) if said.isdecimal() else 1
+
+
+class Spans:
+    """Puts the cells of rows into their columns, table after table of one page.
+
+    What trafilatura has made has no spans left: it comes out as it is.
+    """
+
+    def __init__(self) -> None:
+        self._left = _SPANNED_MAX
+        self._taken: dict[int, int] = {}  # columns of the next row, and for how many rows
+
+    def open_table(self) -> None:
+        self._taken = {}
+
+    def row(self, cells: Iterable[tuple[etree._Element, str]]) -> list[str]:
+        """The texts of the cells, "" where one reaches that began further left or above."""
+        placed: list[str] = []
+        below: dict[int, int] = {}
+        for cell, said in cells:
+            while len(placed) in self._taken:
+                placed.append("")
+            columns, rows = self._span(cell)
+            if rows > 1:
+                below |= dict.fromkeys(range(len(placed), len(placed) + columns), rows - 1)
+            placed += [said, *[""] * (columns - 1)]
+        self._taken = {at: more - 1 for at, more in self._taken.items() if more > 1} | below
+        return placed
+
+    def _span(self, cell: etree._Element) -> tuple[int, int]:
+        columns, rows = max(1, span_of(cell, "colspan")), max(1, span_of(cell, "rowspan"))
+        added = columns * rows - 1
+        if added > self._left:
+            return 1, 1
+        self._left -= added
+        return columns, rows
 
 
 def _gather_row(cell: etree._Element) -> None:

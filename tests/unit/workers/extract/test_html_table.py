@@ -2,7 +2,9 @@
 
 import pytest
 
-from workers.extract.html import read_html
+from workers.extract.canonical import Layout
+from workers.extract.html import lay_chapter, read_html
+from workers.extract.html_table import _SPANNED_MAX
 
 LONG = f"<p>{'The page goes on and says more of what it is about. ' * 80}</p>"
 
@@ -118,3 +120,47 @@ def test_captions_stay_with_their_tables_and_in_their_order(document_of):
     assert kinds == ["paragraph", "table"] * 2
     said = [document.text[block.start : block.end] for block in document.blocks[-4::2]]
     assert said == ["Table 1", "Table 2"]
+
+
+PRICES = "<tr><th>Item</th><th colspan=2>Price</th><th>Qty</th></tr>"
+BOLT = rows("Bolt EUR USD 77")
+
+
+def test_a_cell_over_several_columns_keeps_them_apart(table_of):
+    header, below = table_of(f"<table>{PRICES}{BOLT}</table>")
+    assert header == ["| Item | Price |  | Qty |", "| --- | --- | --- | --- |"]
+    assert below == ["| Bolt | EUR | USD | 77 |"]
+
+
+def test_a_cell_over_several_rows_moves_what_is_beside_it(table_of):
+    down = "<tr><td rowspan=2>Bolt</td><td>S</td><td rowspan=2>77</td></tr><tr><td>M</td></tr>"
+    _, below = table_of(f"<table>{rows('*A *B *C')}{down}{BODY}</table>")
+    assert below == ["| Bolt | S | 77 |", "|  | M |  |", *BELOW]
+
+
+def test_a_header_of_two_rows_keeps_its_columns(table_of):
+    head = "<tr><th rowspan=2>Item<th colspan=2>Price</tr>" + rows("*EUR *USD")
+    header, below = table_of(f"<table>{head}{BODY}</table>")
+    assert header == ["| Item | Price |  |", LINE, "|  | EUR | USD |"]
+    assert below == BELOW
+
+
+@pytest.mark.parametrize("span", ["0", "-1", "many", ""])
+def test_a_span_that_is_none_is_ignored(table_of, span):
+    wide = f"<tr><td colspan='{span}' rowspan='{span}'>1<td>2<td>3</tr>"
+    _, below = table_of(f"<table>{rows('*A *B *C')}{wide}{rows('4 5 6')}</table>")
+    assert below == BELOW
+
+
+def test_a_chapter_keeps_its_columns_too():
+    layout = Layout()
+    lay_chapter(layout, f"<html><body><table>{PRICES}{BOLT}</table></body></html>")
+    assert "| Item | Price |  | Qty |" in layout.text
+
+
+def test_spans_that_add_too_many_cells_are_ignored():
+    layout = Layout()
+    wide = "<tr>" + "<td colspan=100 rowspan=100>x" * 50 + "</tr>"
+    lay_chapter(layout, f"<html><body><table>{wide * 2_000}</table></body></html>")
+    assert layout.text.count("x") == 100_000
+    assert len(layout.text) < 60 * _SPANNED_MAX
