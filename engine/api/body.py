@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from functools import cache
 from itertools import chain
 from time import monotonic
-from typing import Any, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from litestar.types import Receive
@@ -262,10 +263,10 @@ def _value(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:
 
 
 def _item_kind(kind: Any) -> Any:
-    for part in (kind, *get_args(kind)):
-        if get_origin(part) is tuple:
-            return get_args(part)[0]
-    return None
+    if get_origin(kind) is tuple:
+        return get_args(kind)[0]
+    parts = get_args(kind) if get_origin(kind) in (Annotated, Union, UnionType) else ()
+    return next((found for found in map(_item_kind, parts) if found is not None), None)
 
 
 def _scalar(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:

@@ -232,6 +232,7 @@ def test_changing_nothing_is_refused(caller, rag):
         ({"query": "q", "top_k": 101}, {"top_k"}),
         ({"query": "q", "top_k": 1.5}, {"top_k"}),
         ({"query": "q", "source_ids": ["x"]}, {"source_ids[0]"}),
+        ({"query": "q", "source_ids": []}, {"source_ids"}),
         ({"query": "q", "mode": "sparse"}, {"mode"}),
         ({"query": "q", "mode": None}, {"mode"}),
         ({"query": "q", "min_score": "1", "with_neighbours": 1}, {"min_score", "with_neighbours"}),

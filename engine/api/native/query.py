@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 
 from engine import errors
 from engine.api.call import Call
+from engine.api.edge import refused
 from engine.api.native import translate, wire
 from engine.api.native.endpoint import described, ok
 from engine.models import RagId, SourceId
@@ -29,13 +30,16 @@ from engine.models import RagId, SourceId
 async def query_rag(call: NamedDependency[Call]) -> Response[bytes]:
     rag_id = RagId(call.id("id"))
     body = await call.json(wire.Query)
+    if body.source_ids == ():
+        # Whoever may see nothing must not be shown everything.
+        raise refused("source_ids", "must name a source; leave it out to ask all of them")
     hits = await call.verbs.search.query(
         call.customer_id,
         rag_id,
         query=body.query,
         top_k=body.top_k,
         mode=body.mode,
-        source_ids=tuple(SourceId(each) for each in body.source_ids),
+        source_ids=tuple(SourceId(each) for each in wire.given(body.source_ids) or ()),
         given_filter=wire.given(body.filter),
         min_score=wire.given(body.min_score),
         with_neighbours=body.with_neighbours,

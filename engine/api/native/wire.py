@@ -349,7 +349,15 @@ class Query(Shape, frozen=True, kw_only=True):
     query: str
     top_k: int = 5
     mode: hits.Mode = hits.Mode.HYBRID
-    source_ids: tuple[UUID, ...] = ()
+    source_ids: (
+        Annotated[
+            tuple[UUID, ...],
+            Meta(
+                min_length=1, description="Only these; none at all is refused, not taken for all."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     filter: Filter | UnsetType = UNSET
     min_score: Annotated[float, Meta(description="From 0 to 1.")] | UnsetType = UNSET
     with_neighbours: Annotated[
