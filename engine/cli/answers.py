@@ -1,5 +1,8 @@
 """What the command line reads of the API's answers. Fields that it does not use are left out."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 
@@ -28,6 +31,7 @@ class Source(Answer, frozen=True, kw_only=True):
     source_url: str | None = None
     error: Failure | None = None
     progress: Progress = Progress()
+    attributes: Mapping[str, Any] = {}
     chunk_count: int = 0
 
     @property

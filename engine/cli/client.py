@@ -116,8 +116,15 @@ class Client:
         for page in self._pages(f"/rags/{rag_id}/sources", answers.SourcePage):
             yield from page.result
 
-    def add_files(self, rag_id: str, file_ids: list[str]) -> None:
-        body = {"storage_file_ids": file_ids}
+    def add_files(
+        self,
+        rag_id: str,
+        file_ids: list[str],
+        *,
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """`attributes`: by file id, of those that have any."""
+        body = {"storage_file_ids": file_ids, "source_attributes": attributes or {}}
         self._create(f"/rags/{rag_id}/sources", answers.Rag, json=body)
 
     def add_url(self, rag_id: str, url: str) -> None:

@@ -1,14 +1,16 @@
 """Brings a selection of files and URLs into a RAG, and watches until each of them has ended.
 
 A file is known by its name and SHA-256, a URL by its form for comparing. A version that replaces
-another is added first; the old one is removed once the new one is ready, and stays if that fails.
+another is added first, with the attributes of the old one; that one is removed once the new one is
+ready, and stays if that fails.
 What lives here: which requests to make, in which order. What does not: how it is shown.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -61,6 +63,11 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     outcome: Outcome
     outdated: tuple[Known, ...] = ()
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Those of the newest that it replaces: whoever filters by them is to find it as well."""
+        return self.outdated[-1].source.attributes if self.outdated else {}
 
 
 class Ingestion:
@@ -149,8 +156,10 @@ class Ingestion:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
+        attributes = {track.key: track.attributes for track in waiting if track.attributes}
         try:
-            self._client.add_files(self._rag_id, [track.key for track in waiting])
+            keys = [track.key for track in waiting]
+            self._client.add_files(self._rag_id, keys, attributes=attributes)
         except ApiError as error:
             for track in waiting:
                 self._refused(track.name, error)
