@@ -3,6 +3,7 @@
 Which questions there may be is in golden.py, what counts as found in scoring.py.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,10 +61,11 @@ def evaluate(
     from engine.cli.client import connected
     from engine.cli.golden import read_questions
     from engine.cli.scoring import Settings, compared
-    from engine.cli.terminal import say_json
 
     if top_k < 1:
         raise CliError("--top-k must be at least 1.", exit_code=Exit.USAGE)
+    if out:
+        _check_out(out)
     asked = read_questions(questions)
     earlier = _read_report(against) if against else None
     settings = Settings(top_k=top_k, mode=mode)
@@ -72,12 +74,12 @@ def evaluate(
         answers = _ask(client, found, asked, settings=settings)
     report = _report(found, answers, settings=settings)
     comparison = compared(earlier, report) if earlier else None
-    if out:
-        _write(out, report)
-    if json:
-        say_json({"report": report, **({"against": comparison} if comparison else {})})
-    else:
-        _show(report, earlier=earlier, comparison=comparison)
+    try:
+        _tell(report, earlier=earlier, comparison=comparison, json=json)
+    finally:
+        # Shown even if it cannot be written, and written even if whoever reads goes away.
+        if out:
+            _write(out, report)
     return Exit.LOST if comparison and comparison.lost else Exit.DONE
 
 
@@ -137,13 +139,48 @@ def _read_report(path: Path) -> "Report":
     return report
 
 
+def _check_out(path: Path) -> None:
+    """Before anything is asked: a run may take long, and its report is to have a place."""
+    import os
+
+    if path.exists() and not path.is_file():
+        fault = "is not a file"
+    elif not path.parent.is_dir():
+        fault = f"there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        fault = f"the folder {path.parent} cannot be written to"
+    else:
+        return
+    raise CliError(f"--out: {path}: {fault}.", exit_code=Exit.USAGE)
+
+
 def _write(path: Path, report: "Report") -> None:
     """Whole or not at all: an earlier report may stand there."""
     import msgspec
 
     beside = path.with_name(path.name + ".new")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    beside.replace(path)
+    try:
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise CliError(f"--out: {path}: {error.strerror}.") from error
+
+
+def _tell(
+    report: "Report",
+    *,
+    earlier: "Report | None",
+    comparison: "Comparison | None",
+    json: bool,
+) -> None:
+    from engine.cli.terminal import say_json
+
+    if json:
+        say_json({"report": report, **({"against": comparison} if comparison else {})})
+    else:
+        _show(report, earlier=earlier, comparison=comparison)
 
 
 def _show(report: "Report", *, earlier: "Report | None", comparison: "Comparison | None") -> None:

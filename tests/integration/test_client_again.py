@@ -3,6 +3,7 @@
 A real HTTP server answers as scripted, and remembers what it was asked.
 """
 
+import errno
 import json
 import threading
 import time
@@ -270,3 +271,28 @@ def test_an_evaluation_that_waits_in_vain_says_how_far_it_came_and_writes_nothin
         asked_by_evaluate(engine, tmp_path, count=4)
     assert caught.value.exit_code == Exit.UNREACHABLE
     assert (tmp_path / "report.json").read_text() == "of an earlier run"
+
+
+def test_an_evaluation_whose_report_cannot_be_written_is_shown_and_leaves_nothing(
+    engine, tmp_path, monkeypatch, capsys
+):
+    def full(path: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(CliError, match=r"report\.json: No space left on device\.$"):
+        asked_by_evaluate(engine, tmp_path, count=2)
+    assert json.loads(capsys.readouterr().out)["report"]["figures"]["questions"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "questions.jsonl"]
+
+
+def test_an_evaluation_whose_reader_goes_away_is_written_all_the_same(
+    engine, tmp_path, monkeypatch
+):
+    def closed(_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("engine.cli.terminal.say_json", closed)
+    with pytest.raises(BrokenPipeError):
+        asked_by_evaluate(engine, tmp_path, count=2)
+    assert json.loads((tmp_path / "report.json").read_bytes())["figures"]["questions"] == 2

@@ -101,6 +101,10 @@ def test_every_golden_excerpt_of_the_readme_stands_in_the_documents() -> None:
         (["bad.jsonl"], 2, "bad.jsonl: line 1: "),
         (["good.jsonl", "--top-k", "0"], 2, "--top-k must be at least 1"),
         (["good.jsonl", "--against", "nowhere.json"], 1, "No such file"),
+        (["good.jsonl", "--out", "folder"], 2, "--out: folder: is not a file."),
+        (["good.jsonl", "--out", "away/r.json"], 2, "--out: away/r.json: there is no folder away."),
+        (["good.jsonl", "--out", "bad.jsonl/r"], 2, "bad.jsonl/r: there is no folder bad.jsonl."),
+        (["good.jsonl", "--out", "/proc/self/r"], 2, "folder /proc/self cannot be written to."),
         (["good.jsonl", "--against", "bad.jsonl"], 2, "is not a report of `evaluate`"),
         (["good.jsonl", "--against", "good.jsonl"], 2, "is not a report of `evaluate`"),
     ],
@@ -116,6 +120,7 @@ def test_files_that_cannot_be_read_are_told_before_anything_is_asked(
     monkeypatch.chdir(tmp_path)
     Path("good.jsonl").write_text(GOOD)
     Path("bad.jsonl").write_text("{")
+    Path("folder").mkdir()
     assert main(["evaluate", "a rag", *arguments]) == code
     assert words in capsys.readouterr().err
 
