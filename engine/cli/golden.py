@@ -15,7 +15,9 @@ from pathlib import Path
 import msgspec
 
 from engine.cli.exits import CliError, Exit
+from engine.config import Limits
 
+QUESTION_CHARACTERS_MAX = Limits().query_characters_max
 LINES_SHOWN_MAX = 20
 CHARACTERS_SHOWN = 60
 
@@ -102,8 +104,8 @@ def _question(text: bytes, *, line: int) -> Question:
         read = msgspec.json.decode(text, type=_Line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error).replace("`", "")) from error
-    if not read.question.strip():
-        raise ValueError("the question is blank")
+    if fault := _fault(read.question):
+        raise ValueError(fault)
     if not read.find:
         raise ValueError("find names nothing")
     for number, place in enumerate(read.find):
@@ -112,6 +114,17 @@ def _question(text: bytes, *, line: int) -> Question:
     return Question(
         line=line, name=read.name or read.question, question=read.question, find=read.find
     )
+
+
+def _fault(question: str) -> str:
+    """What no engine takes, told before the first question is asked; "" if nothing is wrong."""
+    if not question.strip():
+        return "the question is blank"
+    if "\0" in question:
+        return "the question has a NUL character"
+    if len(question) > QUESTION_CHARACTERS_MAX:
+        return f"the question has more than {QUESTION_CHARACTERS_MAX} characters"
+    return ""
 
 
 def _listed(faults: Iterable[str]) -> str:

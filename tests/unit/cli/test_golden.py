@@ -57,6 +57,8 @@ def test_every_form_of_a_place_is_read(tmp_path: Path) -> None:
         ("[]", "line 2: Expected object, got array"),
         ('{"question": "x"}', "line 2: Object missing required field find"),
         ('{"question": " ", "find": [{"text": "x"}]}', "line 2: the question is blank"),
+        ('{"question": "x\\u0000", "find": [{"text": "x"}]}', "the question has a NUL character"),
+        (f'{{"question": "{"x" * 4097}", "find": [{{"text": "x"}}]}}', "more than 4096 characters"),
         ('{"question": "x", "find": []}', "line 2: find names nothing"),
         ('{"question": "x", "find": [{}]}', "line 2: find[0] needs a source or a text"),
         ('{"question": "x", "find": [{"text": " "}]}', "find[0] needs a source or a text"),
@@ -77,6 +79,11 @@ def test_all_bad_lines_are_named_and_a_few_of_very_many(tmp_path: Path) -> None:
     assert "line 3: " in told
     told = refusal(written(tmp_path, *["{"] * 100))
     assert (told.count("line "), told.endswith("and 80 more")) == (20, True)
+
+
+def test_a_question_may_be_as_long_as_a_query(tmp_path: Path) -> None:
+    line = GOOD.replace("Why?", "é" * 4096)
+    assert len(read_questions(written(tmp_path, line))[0].question) == 4096
 
 
 def test_bytes_that_are_no_text_and_a_file_without_questions_are_refused(tmp_path: Path) -> None:
