@@ -50,6 +50,9 @@ def query(
     from engine.cli.client import connected
     from engine.cli.terminal import say_json
 
+    # NaN is not between them either, and JSON has no way to send it.
+    if min_score is not None and not 0 <= min_score <= 1:
+        raise CliError("--min-score must be from 0 to 1.", exit_code=Exit.USAGE)
     more = {
         "min_score": min_score,
         "filter": read_filter(filter) if filter else None,

@@ -17,8 +17,10 @@ MRR the average of 1 / rank of the first hit that meets any of them, 0 without o
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from engine.addresses import UrlError, normalise_url
 from engine.cli.answers import Hit
@@ -28,6 +30,9 @@ SHARE_MIN = 0.5
 SHARED_CHARACTERS_MIN = 20
 CUTS = (1, 5, 10)
 VERSION = 1
+
+
+Cut = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,8}$")]
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +57,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the questions were asked; `mode` is "" where the engine's default was taken."""
 
-    top_k: int
+    top_k: Annotated[int, Meta(ge=1)]
     mode: str = ""
 
 
@@ -60,7 +65,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """`recall` by its k, as text because keys of JSON are."""
 
     questions: int
-    recall: dict[str, float]
+    recall: dict[Cut, float]
     mrr: float
 
 

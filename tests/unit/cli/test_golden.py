@@ -24,6 +24,11 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
+REPORT = """{"kind": "rag-engine evaluate", "version": 1, "made_at": "2026-01-01T00:00:00Z",
+    "rag": "a", "rag_id": "a", "embedding_model": "a", "settings": {"top_k": 10},
+    "figures": {"questions": 1, "recall": {"10": 1.0}, "mrr": 1.0},
+    "questions": [{"name": "Why?", "question": "Why?",
+        "found": [{"place": {"source": "a.md"}, "rank": 1}]}]}"""
 GOOD = '{"question": "Why?", "find": [{"source": "a.md"}]}'
 
 
@@ -108,6 +113,8 @@ def test_every_golden_excerpt_of_the_readme_stands_in_the_documents() -> None:
         (["bad.jsonl"], 2, "bad.jsonl: line 1: "),
         (["good.jsonl", "--top-k", "0"], 2, "--top-k must be at least 1"),
         (["good.jsonl", "--against", "nowhere.json"], 1, "No such file"),
+        (["good.jsonl", "--against", "cut.json"], 2, "is not a report of `evaluate`"),
+        (["good.jsonl", "--against", "none.json"], 2, "is not a report of `evaluate`"),
         (["good.jsonl", "--out", "folder"], 2, "--out: folder: is not a file."),
         (["good.jsonl", "--out", "away/r.json"], 2, "--out: away/r.json: there is no folder away."),
         (["good.jsonl", "--out", "bad.jsonl/r"], 2, "bad.jsonl/r: there is no folder bad.jsonl."),
@@ -127,6 +134,8 @@ def test_files_that_cannot_be_read_are_told_before_anything_is_asked(
     monkeypatch.chdir(tmp_path)
     Path("good.jsonl").write_text(GOOD)
     Path("bad.jsonl").write_text("{")
+    Path("cut.json").write_text(REPORT.replace('"10"', '"ten"'))
+    Path("none.json").write_text(REPORT.replace('"top_k": 10', '"top_k": 0'))
     Path("folder").mkdir()
     assert main(["evaluate", "a rag", *arguments]) == code
     assert words in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.cli import main
 from engine.cli.answers import Hit, HitSource, Neighbour
 from engine.cli.exits import CliError, Exit
 from engine.cli.query import beside, citation, passage, read_filter
@@ -62,3 +63,11 @@ def test_what_is_no_json_is_no_filter(text: str) -> None:
     with pytest.raises(CliError, match=r"^--filter is not JSON: [^\n`]+\.$") as raised:
         read_filter(text)
     assert raised.value.exit_code is Exit.USAGE
+
+
+@pytest.mark.parametrize("least", ["nan", "inf", "-inf", "-0.1", "1.01"])
+def test_what_is_no_score_is_refused_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str], least: str
+) -> None:
+    assert main(["query", "a rag", "Why?", f"--min-score={least}"]) == Exit.USAGE
+    assert capsys.readouterr().err == "rag-engine: --min-score must be from 0 to 1.\n"
