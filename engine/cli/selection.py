@@ -38,6 +38,10 @@ def select(arguments: Sequence[str]) -> Selection:
 
     Raises CliError for what does not exist, and when two files would have the same name.
     """
+    # An empty path is the current folder: a script's variable that was never set is not meant so.
+    if not all(argument.strip() for argument in arguments):
+        wrong = "An argument is empty: name a file, a folder or a URL."
+        raise CliError(wrong, exit_code=Exit.USAGE)
     urls = {normalise_url(text): text for text in reversed(arguments) if _URL.match(text)}
     found: dict[str, LocalFile] = {}
     for argument in arguments:

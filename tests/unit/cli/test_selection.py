@@ -50,6 +50,18 @@ def test_what_does_not_exist_is_named(tmp_path: Path) -> None:
         select([str(tmp_path / "nowhere")])
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_an_empty_argument_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.md").write_text("a")
+    with pytest.raises(CliError, match="An argument is empty") as caught:
+        select(["a.md", blank])
+    assert caught.value.exit_code is Exit.USAGE
+    assert [file.name for file in select(["."]).files] == ["a.md"]
+
+
 def test_urls_are_taken_once_as_first_spelled() -> None:
     urls = ["https://a.example/x#1", "HTTPS://A.example:443/x", "http://b.example/"]
     assert select(urls).urls == ("https://a.example/x#1", "http://b.example/")
