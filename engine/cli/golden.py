@@ -9,6 +9,7 @@ reports; it is the question itself unless given.
 What does not live here: when a place counts as found (scoring).
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def shortened(text: str) -> str:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
+            if number == 1:
+                text = text.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors begin a file so
             if text.strip():
                 yield number, text
 

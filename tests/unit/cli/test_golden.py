@@ -86,6 +86,14 @@ def test_all_bad_lines_are_named_and_a_few_of_very_many(tmp_path: Path) -> None:
     assert (told.count("line "), told.endswith("and 80 more")) == (20, True)
 
 
+@pytest.mark.parametrize("first", [GOOD, ""])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, first: str) -> None:
+    path = written(tmp_path, "\ufeff" + first, GOOD.replace("Why", "How"))
+    names = [each.name for each in read_questions(path)]
+    assert names == (["Why?", "How?"] if first else ["How?"])
+    assert "line 2: " in refusal(written(tmp_path, GOOD, "\ufeff" + GOOD))
+
+
 def test_a_question_may_be_as_long_as_a_query(tmp_path: Path) -> None:
     line = GOOD.replace("Why?", "é" * 4096)
     assert len(read_questions(written(tmp_path, line))[0].question) == 4096
