@@ -67,7 +67,7 @@ def evaluate(
     if out:
         _check_out(out)
     asked = read_questions(questions)
-    earlier = _read_report(against) if against else None
+    earlier = _read_report(against, asked=asked) if against else None
     settings = Settings(top_k=top_k, mode=mode)
     with connected(where) as client:
         found = client.rag(rag)
@@ -123,10 +123,11 @@ def _report(rag: "Rag", answers: "list[Answered]", *, settings: "Settings") -> "
     )
 
 
-def _read_report(path: Path) -> "Report":
+def _read_report(path: Path, *, asked: "list[Question]") -> "Report":
+    """Raises CliError for what none of these questions can be compared with, OSError."""
     import msgspec
 
-    from engine.cli.scoring import VERSION, Report
+    from engine.cli.scoring import VERSION, Report, have_common
 
     try:
         report = msgspec.json.decode(path.read_bytes(), type=Report)
@@ -135,6 +136,9 @@ def _read_report(path: Path) -> "Report":
         raise CliError(wrong, exit_code=Exit.USAGE) from error
     if report.version != VERSION:
         wrong = f"{path} is a report of version {report.version}, this program reads {VERSION}."
+        raise CliError(wrong, exit_code=Exit.USAGE)
+    if not have_common(report, asked):
+        wrong = f"{path} is a report of other questions: there is nothing to compare."
         raise CliError(wrong, exit_code=Exit.USAGE)
     return report
 

@@ -95,7 +95,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """`top_k`: the smaller one of the two reports, up to which they are compared; `nearer` and
-    `farther` count places that both found, at another rank; `only_*` those that one did not ask."""
+    `farther` count places that both found, at another rank; `only_*` the questions with places
+    that the other one did not look for."""
 
     top_k: int
     lost: tuple[Change, ...]
@@ -222,9 +223,19 @@ def compared(before: Report, after: Report) -> Comparison:
         gained=tuple(each for each in changes if each.after and not each.before),
         nearer=sum(a < b for b, a in ranked),
         farther=sum(a > b for b, a in ranked),
-        only_before=len(ranks_before) - len(both),
-        only_after=len(ranks_after) - len(both),
+        only_before=_questions(ranks_before.keys() - ranks_after.keys()),
+        only_after=_questions(ranks_after.keys() - ranks_before.keys()),
     )
+
+
+def have_common(report: Report, questions: Iterable[Question]) -> bool:
+    """Whether there will be anything to compare once these have been asked."""
+    asked = {(question.name, place) for question in questions for place in question.find}
+    return not asked.isdisjoint(_ranks(report, top_k=1))
+
+
+def _questions(places: Iterable[tuple[str, Place]]) -> int:
+    return len({name for name, _ in places})
 
 
 def _ranks(report: Report, *, top_k: int) -> dict[tuple[str, Place], int | None]:

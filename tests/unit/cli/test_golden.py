@@ -123,6 +123,8 @@ def test_every_golden_excerpt_of_the_readme_stands_in_the_documents() -> None:
         (["good.jsonl", "--against", "nowhere.json"], 1, "No such file"),
         (["good.jsonl", "--against", "cut.json"], 2, "is not a report of `evaluate`"),
         (["good.jsonl", "--against", "none.json"], 2, "is not a report of `evaluate`"),
+        (["good.jsonl", "--against", "else.json"], 2, "else.json is a report of other questions"),
+        (["good.jsonl", "--against", "moved.json"], 2, "there is nothing to compare"),
         (["good.jsonl", "--out", "folder"], 2, "--out: folder: is not a file."),
         (["good.jsonl", "--out", "away/r.json"], 2, "--out: away/r.json: there is no folder away."),
         (["good.jsonl", "--out", "bad.jsonl/r"], 2, "bad.jsonl/r: there is no folder bad.jsonl."),
@@ -144,6 +146,8 @@ def test_files_that_cannot_be_read_are_told_before_anything_is_asked(
     Path("bad.jsonl").write_text("{")
     Path("cut.json").write_text(REPORT.replace('"10"', '"ten"'))
     Path("none.json").write_text(REPORT.replace('"top_k": 10', '"top_k": 0'))
+    Path("else.json").write_text(REPORT.replace("Why?", "How?"))
+    Path("moved.json").write_text(REPORT.replace("a.md", "b.md"))
     Path("folder").mkdir()
     assert main(["evaluate", "a rag", *arguments]) == code
     assert words in capsys.readouterr().err

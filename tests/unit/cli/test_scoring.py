@@ -191,6 +191,11 @@ def test_questions_of_one_report_alone_are_counted_and_not_lost() -> None:
     assert (found.lost, found.only_before, found.only_after) == ((), 1, 1)
 
 
+def test_a_question_of_one_report_alone_counts_once_however_much_it_looks_for() -> None:
+    found = compared(report([[1], [1, 2, None]]), report([[1], [1], [3, 4]]))
+    assert (found.lost, found.only_before, found.only_after) == ((), 1, 1)
+
+
 def test_a_report_comes_back_from_json_as_it_was() -> None:
     made = report([[1, None], [3]])
     assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
