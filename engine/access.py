@@ -177,7 +177,8 @@ class Operator:
 
     async def create_customer(self, name: str) -> tuple[Customer, AccessKey, str]:
         """A customer with its first key and that key's token."""
-        _check_key(name, expire_s=None)
+        if details := _name_details(name):
+            raise InvalidRequest("The customer cannot be made like this.", details=details)
         if not name.strip():
             details = (Detail(field="name", issue="must not be empty"),)
             raise InvalidRequest("A customer needs a name.", details=details)
@@ -243,12 +244,17 @@ def _token_refused() -> InvalidCredentials:
 
 
 def _check_key(name: str, *, expire_s: int | None) -> None:
-    details = []
-    if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
-        issue = f"must be printable and at most {NAME_CHARACTERS_MAX} characters"
-        details.append(Detail(field="name", issue=issue))
+    details = [*_name_details(name)]
     if expire_s is not None and not 1 <= expire_s <= EXPIRE_S_MAX:
         issue = f"must be from 1 to {EXPIRE_S_MAX}"
         details.append(Detail(field="expire_s", issue=issue))
     if details:
         raise InvalidRequest("The access key cannot be made like this.", details=tuple(details))
+
+
+def _name_details(name: str) -> tuple[Detail, ...]:
+    """What is wrong with the name of an access key or of a customer."""
+    if len(name) <= NAME_CHARACTERS_MAX and name.isprintable():
+        return ()
+    issue = f"must be printable and at most {NAME_CHARACTERS_MAX} characters"
+    return (Detail(field="name", issue=issue),)
