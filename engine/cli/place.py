@@ -132,7 +132,9 @@ def key_of(where: Where) -> str:
         data = _read(where.key_file)
         if data is None:
             raise SettingsError(f"--key-file: {where.key_file} does not exist")
-        return _checked(data.decode("utf-8", "replace").strip())
+        if not (given := data.decode("utf-8", "replace").strip()):
+            raise SettingsError(f"--key-file: {where.key_file} is empty")
+        return _checked(given)
     if token := place.key() or settings.bootstrap_key:
         return _checked(token)
     raise CliError(

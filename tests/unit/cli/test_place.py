@@ -109,6 +109,14 @@ def test_a_key_file_that_is_missing_is_a_wrong_setting(tmp_path: Path) -> None:
         key_of(Where(key_file=tmp_path / "nothing", data_dir=tmp_path))
 
 
+@pytest.mark.parametrize("held", ["", "\n", " \t\n"])
+def test_a_key_file_without_a_key_is_not_the_local_key(tmp_path: Path, held: str) -> None:
+    Place(tmp_path).keep_key("re_local")
+    (tmp_path / "other").write_text(held)
+    with pytest.raises(SettingsError, match=r"^--key-file: .*/other is empty$"):
+        key_of(Where(key_file=tmp_path / "other", data_dir=tmp_path))
+
+
 def test_clients_of_this_machine_do_not_ask_a_wildcard() -> None:
     assert local_url(Settings(host="0.0.0.0", port=1)) == "http://127.0.0.1:1"
     assert local_url(Settings(host="::", port=1)) == "http://[::1]:1"
