@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from engine.cli.exits import CliError, Exit
 from engine.cli.place import HERE, Where
+from engine.cli.query import Mode
 
 if TYPE_CHECKING:
     from engine.cli.answers import Rag
@@ -28,7 +29,7 @@ def evaluate(
     /,
     *,
     top_k: int = 10,
-    mode: str = "",
+    mode: Mode | None = None,
     out: Path | None = None,
     against: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -68,7 +69,7 @@ def evaluate(
         _check_out(out)
     asked = read_questions(questions)
     earlier = _read_report(against, asked=asked) if against else None
-    settings = Settings(top_k=top_k, mode=mode)
+    settings = Settings(top_k=top_k, mode=mode or "")
     with connected(where) as client:
         found = client.rag(rag)
         answers = _ask(client, found, asked, settings=settings)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from engine.cli.answers import Hit, Neighbour
 
+Mode = Literal["hybrid", "dense", "lexical"]
+
 
 def query(
     rag: str,
@@ -19,7 +21,7 @@ def query(
     /,
     *,
     top_k: int = 5,
-    mode: Literal["hybrid", "dense", "lexical"] | None = None,
+    mode: Mode | None = None,
     min_score: float | None = None,
     filter: str = "",
     with_neighbours: Annotated[bool, Parameter(negative=())] = False,

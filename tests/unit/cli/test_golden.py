@@ -120,6 +120,7 @@ def test_every_golden_excerpt_of_the_readme_stands_in_the_documents() -> None:
         (["nowhere.jsonl"], 1, "nowhere.jsonl: No such file"),
         (["bad.jsonl"], 2, "bad.jsonl: line 1: "),
         (["good.jsonl", "--top-k", "0"], 2, "--top-k must be at least 1"),
+        (["good.jsonl", "--mode", "sparse"], 2, "hybrid"),
         (["good.jsonl", "--against", "nowhere.json"], 1, "No such file"),
         (["good.jsonl", "--against", "cut.json"], 2, "is not a report of `evaluate`"),
         (["good.jsonl", "--against", "none.json"], 2, "is not a report of `evaluate`"),
