@@ -16,9 +16,7 @@ from pathlib import Path
 import msgspec
 
 from engine.cli.exits import CliError, Exit
-from engine.config import Limits
 
-QUESTION_CHARACTERS_MAX = Limits().query_characters_max
 LINES_SHOWN_MAX = 20
 CHARACTERS_SHOWN = 60
 
@@ -125,8 +123,6 @@ def _fault(question: str) -> str:
         return "the question is blank"
     if "\0" in question:
         return "the question has a NUL character"
-    if len(question) > QUESTION_CHARACTERS_MAX:
-        return f"the question has more than {QUESTION_CHARACTERS_MAX} characters"
     return ""
 
 

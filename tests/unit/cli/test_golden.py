@@ -63,7 +63,6 @@ def test_every_form_of_a_place_is_read(tmp_path: Path) -> None:
         ('{"question": "x"}', "line 2: Object missing required field find"),
         ('{"question": " ", "find": [{"text": "x"}]}', "line 2: the question is blank"),
         ('{"question": "x\\u0000", "find": [{"text": "x"}]}', "the question has a NUL character"),
-        (f'{{"question": "{"x" * 4097}", "find": [{{"text": "x"}}]}}', "more than 4096 characters"),
         ('{"question": "x", "find": []}', "line 2: find names nothing"),
         ('{"question": "x", "find": [{}]}', "line 2: find[0] needs a source or a text"),
         ('{"question": "x", "find": [{"text": " "}]}', "find[0] needs a source or a text"),
@@ -92,11 +91,6 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, first: str) -> 
     names = [each.name for each in read_questions(path)]
     assert names == (["Why?", "How?"] if first else ["How?"])
     assert "line 2: " in refusal(written(tmp_path, GOOD, "\ufeff" + GOOD))
-
-
-def test_a_question_may_be_as_long_as_a_query(tmp_path: Path) -> None:
-    line = GOOD.replace("Why?", "é" * 4096)
-    assert len(read_questions(written(tmp_path, line))[0].question) == 4096
 
 
 def test_bytes_that_are_no_text_and_a_file_without_questions_are_refused(tmp_path: Path) -> None:
