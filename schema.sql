@@ -391,9 +391,10 @@ ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 -- store.chunks.reusable: an identical string under the same model is not embedded twice
 CREATE INDEX IF NOT EXISTS chunks_by_embedding_key ON chunks (embedding_key, customer_id);
 
--- A large profile's chunks once more, as entries of an HNSW graph in a table of its own: ann_<number>
--- (index_id, generation, ordinal, embedding of fixed dimensions). Made and filled in the background
--- (store.ann), with a policy like those below. This row says that it may be asked.
+-- A large profile's chunks once more, in two tables of its own: ann_<number> (index_id, generation,
+-- ordinal, vector_id) and ann_<number>_vectors (id, embedding of fixed dimensions) with an HNSW graph,
+-- where a vector stands once however many chunks have it. Made and filled in the background
+-- (store.ann), with a policy like those below. This row says that they may be asked.
 CREATE SEQUENCE IF NOT EXISTS ann_numbers;
 CREATE TABLE IF NOT EXISTS ann_tables (
     profile_id   uuid PRIMARY KEY,     -- no foreign key: the table is dropped after its profile

@@ -114,6 +114,7 @@ class Filler:
     def ann_tables(self) -> list[str]:
         rows = self.connection.execute(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^ann_[0-9]'"
+            " ORDER BY relname"
         ).fetchall()
         return [row[0] for row in rows]
 
@@ -124,6 +125,11 @@ class Filler:
         row = self.connection.execute(query.encode(), values).fetchone()
         assert row
         return tuple(row)
+
+
+def named(number: int | None) -> list[str]:
+    """The tables of this number."""
+    return [f"ann_{number}", f"ann_{number}_vectors"]
 
 
 def literal(vector: Vectors) -> str:

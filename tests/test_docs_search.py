@@ -18,7 +18,7 @@ def test_the_limits_of_questions_are_documented_as_they_are() -> None:
         f"the best {retrieval.CANDIDATES_MIN} passages or twice `top_k`",
         f"{search.WIDER} times as many are looked at, up to {search.CANDIDATES_MAX:,}",
         f"{folding.OVERLAP_MIN:.0%}".replace("%", " %") + " of the shorter one",
-        f"walked for {near.WALKED_MAX:,} entries",
+        f"walked for {near.WALKED_MAX:,} vectors",
         f"asked for {retrieval.ANN_CANDIDATES_MAX:,} passages at most",
         f"up to {ann.DIMENSIONS_MAX:,} dimensions",
         f"is tried {search.TRIES} times in all",

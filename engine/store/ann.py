@@ -1,9 +1,11 @@
 """ANN tables, from the background's side: made, filled up, tidied and dropped; never by a request.
 
-A large profile has one: its live chunks once more, as entries of an HNSW graph. Building a graph at
-once is many times cheaper than entering rows one by one, and a profile that goes takes its graph
-along. `indexes.ann_generation` says which generation of an index is in it as a whole; what is not
-is scanned beside it, so nothing here has to hurry. What is put in and taken out behind the building
+A large profile has two: its live chunks once more, as entries, and their vectors in an HNSW graph,
+where each stands once however many entries have it. Nodes at distance 0 keep links to each other
+and to nobody else, so copies would take the graph apart. Building a graph at once is many times
+cheaper than entering rows one by one, and a profile that goes takes its graph along.
+`indexes.ann_generation` says which generation of an index is in it as a whole; what is not is
+scanned beside it, so nothing here has to hurry. What is put in and taken out behind the building
 stands in `annentries`, how the tables are asked in `near`.
 
 Tables are made and dropped as the owner, who alone may; rows are moved as rag_worker, under the
@@ -28,6 +30,8 @@ BUILD_CANDIDATES = 200
 # One for so many entries is enough: docs/decisions/0011-two-statements.md
 CENTRE_ENTRIES = 1_000
 CENTRES = (10, 200)
+# Names a vector by its content. Of halfvecs of the same bits; what is only as near is another one.
+VECTOR_ID = "encode(substr(sha256(halfvec_send(c.embedding)), 1, 16), 'hex')::uuid"
 
 
 class MixedDimensions(Exception):
@@ -56,6 +60,10 @@ class AnnTable(Noun, frozen=True, kw_only=True):
     def name(self) -> sql.Identifier:
         return table_name(self.number)
 
+    @property
+    def vectors(self) -> sql.Identifier:
+        return vectors_name(self.number)
+
 
 class Size(Noun, frozen=True, kw_only=True):
     """A profile that requests ask, and how much it answers by. `growing`: something of its RAG is
@@ -68,7 +76,13 @@ class Size(Noun, frozen=True, kw_only=True):
 
 
 def table_name(number: int) -> sql.Identifier:
+    """Of the entries: which vector each chunk has."""
     return sql.Identifier(f"ann_{number}")
+
+
+def vectors_name(number: int) -> sql.Identifier:
+    """Of the vectors, those among them too whose entries have all gone."""
+    return sql.Identifier(f"ann_{number}_vectors")
 
 
 async def sole(tx: Tx, *, silent_s: float = 0.0) -> bool:
@@ -167,17 +181,29 @@ async def build(
 
 
 async def _create(owner: Tx, *, number: int, dimensions: int, customer_id: CustomerId) -> None:
-    table = table_name(number)
-    for statement in (
+    for create in (
         sql.SQL(
             "CREATE TABLE {table} (index_id uuid NOT NULL, generation integer NOT NULL,"
-            " ordinal integer NOT NULL, embedding halfvec({dimensions}) NOT NULL)"
+            " ordinal integer NOT NULL, vector_id uuid NOT NULL) WITH (autovacuum_enabled = false)"
+        ).format(table=table_name(number)),
+        sql.SQL(
+            "CREATE TABLE {table} (id uuid NOT NULL, embedding halfvec({dimensions}) NOT NULL)"
             " WITH (autovacuum_enabled = false)"
+        ).format(table=vectors_name(number), dimensions=sql.Literal(dimensions)),
+        sql.SQL("ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN").format(
+            table=vectors_name(number)
         ),
-        sql.SQL("ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN"),
+    ):
+        await owner.connection.execute(create)
+    for table in (table_name(number), vectors_name(number)):
+        await _protect(owner, table=table, customer_id=customer_id)
+
+
+async def _protect(owner: Tx, *, table: sql.Identifier, customer_id: CustomerId) -> None:
+    """All of it is one customer's, so the policy is decided once a statement."""
+    for statement in (
         sql.SQL("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"),
         sql.SQL("ALTER TABLE {table} FORCE ROW LEVEL SECURITY"),
-        # All of it is one customer's, so the policy is decided once a statement.
         sql.SQL(
             "CREATE POLICY own_rows ON {table} TO rag_api USING ({customer_id}::uuid ="
             " (SELECT NULLIF(current_setting('rag_engine.customer_id', true), '')::uuid))"
@@ -187,11 +213,7 @@ async def _create(owner: Tx, *, number: int, dimensions: int, customer_id: Custo
         sql.SQL("GRANT SELECT, INSERT, DELETE ON {table} TO rag_worker"),
     ):
         await owner.connection.execute(
-            statement.format(
-                table=table,
-                dimensions=sql.Literal(dimensions),
-                customer_id=sql.Literal(str(customer_id)),
-            )
+            statement.format(table=table, customer_id=sql.Literal(str(customer_id)))
         )
 
 
@@ -204,14 +226,14 @@ def _centres(entries: int) -> int:
 async def _fill(owner: Tx, *, number: int, size: Size) -> int:
     """All live chunks of one moment: whatever is marked as being in a table is in this one too.
 
-    Those with the same nearest centre stand together, and so do their nodes in the graph: who walks
-    through it reads from fewer places of the memory.
+    Vectors with the same nearest centre stand together, and so do their nodes in the graph: who
+    walks through it reads from fewer places of the memory.
     """
     await owner.run("SET LOCAL ROLE rag_worker")
     statement = sql.SQL(
         """
         WITH live AS NOT MATERIALIZED (
-            SELECT c.index_id, c.generation, c.ordinal, c.embedding
+            SELECT c.index_id, c.generation, c.ordinal, c.embedding, {vector_id} AS vector_id
             FROM indexes i
             JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
             JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
@@ -219,13 +241,17 @@ async def _fill(owner: Tx, *, number: int, size: Size) -> int:
         ), centres AS MATERIALIZED (
             SELECT row_number() OVER () AS number, embedding
             FROM (SELECT embedding FROM live ORDER BY random() LIMIT %(centres)s) drawn
+        ), vectors AS (
+            INSERT INTO {vectors} (id, embedding)
+            SELECT vector_id, embedding
+            FROM (SELECT DISTINCT ON (vector_id) vector_id, embedding FROM live) once
+            ORDER BY (SELECT number FROM centres
+                      ORDER BY centres.embedding <#> once.embedding LIMIT 1)
         )
-        INSERT INTO {table} (index_id, generation, ordinal, embedding)
-        SELECT index_id, generation, ordinal, embedding FROM live
-        ORDER BY (SELECT number FROM centres
-                  ORDER BY centres.embedding <#> live.embedding LIMIT 1)
+        INSERT INTO {table} (index_id, generation, ordinal, vector_id)
+        SELECT index_id, generation, ordinal, vector_id FROM live
         """
-    ).format(table=table_name(number))
+    ).format(table=table_name(number), vectors=vectors_name(number), vector_id=sql.SQL(VECTOR_ID))
     asked = {
         "profile_id": size.profile_id,
         "customer_id": size.customer_id,
@@ -241,17 +267,21 @@ async def _fill(owner: Tx, *, number: int, size: Size) -> int:
 
 async def _index(owner: Tx, *, number: int) -> None:
     for statement in (
-        sql.SQL("CREATE INDEX {keys} ON {table} (index_id, generation)"),
-        sql.SQL(
-            "CREATE INDEX {graph} ON {table} USING hnsw (embedding halfvec_ip_ops)"
-            " WITH (m = {links}, ef_construction = {candidates})"
-        ),
-        sql.SQL("ANALYZE {table}"),
+        "CREATE INDEX {keys} ON {table} (index_id, generation)",
+        "CREATE INDEX {entries} ON {table} (vector_id, index_id, generation, ordinal)",
+        "CREATE UNIQUE INDEX {ids} ON {vectors} (id)",
+        "CREATE INDEX {graph} ON {vectors} USING hnsw (embedding halfvec_ip_ops)"
+        " WITH (m = {links}, ef_construction = {candidates})",
+        "ANALYZE {table}",
+        "ANALYZE {vectors}",
     ):
         await owner.connection.execute(
-            statement.format(
+            sql.SQL(statement).format(
                 table=table_name(number),
+                vectors=vectors_name(number),
                 keys=sql.Identifier(f"ann_{number}_by_key"),
+                entries=sql.Identifier(f"ann_{number}_by_vector"),
+                ids=sql.Identifier(f"ann_{number}_vectors_id"),
                 graph=sql.Identifier(f"ann_{number}_graph"),
                 links=sql.Literal(LINKS),
                 candidates=sql.Literal(BUILD_CANDIDATES),
@@ -290,9 +320,9 @@ async def drop_unknown(owner: Tx) -> int:
     rows = await owner.all(
         dict[str, int],
         """
-        SELECT substr(c.relname, 5)::bigint AS number FROM pg_class c
+        SELECT DISTINCT split_part(c.relname, '_', 2)::bigint AS number FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-          AND c.relname ~ '^ann_[0-9]+$'
+          AND c.relname ~ '^ann_[0-9]+(_vectors)?$'
         """,
     )
     await owner.run("SET ROLE rag_worker")
@@ -303,17 +333,22 @@ async def drop_unknown(owner: Tx) -> int:
 
 
 async def _drop(owner: Tx, *, number: int) -> bool:
+    """One after the other: who asks holds both, and nobody is to wait for another in a circle."""
     try:
-        async with owner.connection.transaction():
-            await owner.run(
-                "SELECT set_config('lock_timeout', %(timeout_ms)s, true)",
-                {"timeout_ms": str(LOCK_TIMEOUT_MS)},
-            )
-            statement = sql.SQL("DROP TABLE IF EXISTS {}").format(table_name(number))
-            await owner.connection.execute(statement)
-            await owner.run("SET LOCAL ROLE rag_worker")
-            await owner.run("DELETE FROM ann_tables WHERE number = %(n)s", {"n": number})
-            await owner.run("RESET ROLE")
+        await _drop_one(owner, table=table_name(number), forget=number)
+        await _drop_one(owner, table=vectors_name(number), forget=number)
     except psycopg.errors.LockNotAvailable:
         return False
     return True
+
+
+async def _drop_one(owner: Tx, *, table: sql.Identifier, forget: int) -> None:
+    async with owner.connection.transaction():
+        await owner.run(
+            "SELECT set_config('lock_timeout', %(timeout_ms)s, true)",
+            {"timeout_ms": str(LOCK_TIMEOUT_MS)},
+        )
+        await owner.connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        await owner.run("SET LOCAL ROLE rag_worker")
+        await owner.run("DELETE FROM ann_tables WHERE number = %(n)s", {"n": forget})
+        await owner.run("RESET ROLE")

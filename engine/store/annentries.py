@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from engine.models import IndexId, Noun
-from engine.store.ann import AnnTable, MixedDimensions
+from engine.store.ann import VECTOR_ID, AnnTable, MixedDimensions
 from engine.store.database import Tx
 
 
@@ -118,19 +118,27 @@ async def enter(tx: Tx, *, table: AnnTable, waiting: list[Waiting]) -> int:
 
 
 def _enter_statement(table: AnnTable) -> sql.Composed:
+    """A vector that is in the graph is entered by its name alone, whoever brought it there."""
     return sql.SQL(
         """
-        INSERT INTO {table} (index_id, generation, ordinal, embedding)
-        SELECT c.index_id, c.generation, c.ordinal, c.embedding
-        FROM unnest(%(index_ids)s::uuid[], %(generations)s::int[]) AS g (index_id, generation)
-        JOIN chunks c USING (index_id, generation)
-        WHERE c.customer_id = %(customer_id)s
+        WITH entering AS MATERIALIZED (
+            SELECT c.index_id, c.generation, c.ordinal, c.embedding, {vector_id} AS vector_id
+            FROM unnest(%(index_ids)s::uuid[], %(generations)s::int[]) AS g (index_id, generation)
+            JOIN chunks c USING (index_id, generation)
+            WHERE c.customer_id = %(customer_id)s
+        ), vectors AS (
+            INSERT INTO {vectors} (id, embedding) SELECT vector_id, embedding FROM entering
+            ON CONFLICT (id) DO NOTHING
+        )
+        INSERT INTO {table} (index_id, generation, ordinal, vector_id)
+        SELECT index_id, generation, ordinal, vector_id FROM entering
         """
-    ).format(table=table.name)
+    ).format(table=table.name, vectors=table.vectors, vector_id=sql.SQL(VECTOR_ID))
 
 
 async def delete_dead(tx: Tx, *, table: AnnTable, limit: int) -> int:
-    """Take out entries of generations that answer no more, `limit` at most.
+    """Take out entries of generations that answer no more, `limit` at most; their vectors stay,
+    as they would in any graph that is not vacuumed, until it is built anew.
 
     One step of the walk over the table's keys is one generation, however many chunks it has. Each
     is looked up by itself: as a join it was planned from the other end, over everybody's sources.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from engine.models import CustomerId, ProfileId, SourceId
-from engine.store.ann import table_name
+from engine.store.ann import table_name, vectors_name
 from engine.store.database import Tx
 
 # How many entries the graph's search keeps in view, and where it stops when few of them count. What
@@ -108,20 +108,23 @@ def exact(*, filtered: bool) -> str:
 
 def approximate(ann_number: int, *, filtered: bool) -> str:
     """As `exact`, by the profile's ANN table and a scan of what is not yet in it. Fewer than
-    `limit` only after it has walked WALKED_MAX entries that do not answer: then there may be more.
+    `limit` only after it has walked WALKED_MAX vectors that do not answer: then there may be more.
 
-    Whether an entry answers is asked one by one, in the order in which the graph gives them, and
-    what is not entered is looked up index by index: as joins they would be for the planner to turn
-    round, and then all of the customer's chunks would be read.
+    Whether an entry answers is asked one by one, in the order in which the graph gives the vectors
+    that they have, and what is not entered is looked up index by index: as joins they would be for
+    the planner to turn round, and then all of the customer's chunks would be read.
     """
     return """
         entered AS MATERIALIZED (
-            SELECT a.index_id, a.generation, a.ordinal, a.embedding <#> %(vector)b AS distance
-            FROM {table} a
-            WHERE (SELECT i.generation_live = a.generation
-                   FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-                   WHERE i.id = a.index_id AND i.customer_id = %(customer_id)s {of_sources})
-            ORDER BY a.embedding <#> %(vector)b LIMIT %(limit)s
+            SELECT a.*, v.embedding <#> %(vector)b AS distance
+            FROM {vectors} v CROSS JOIN LATERAL (
+                SELECT a.index_id, a.generation, a.ordinal FROM {table} a
+                WHERE a.vector_id = v.id AND (
+                    SELECT i.generation_live = a.generation
+                    FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
+                    WHERE i.id = a.index_id AND i.customer_id = %(customer_id)s {of_sources})
+                ORDER BY a.index_id, a.generation, a.ordinal LIMIT %(limit)s) a
+            ORDER BY v.embedding <#> %(vector)b LIMIT %(limit)s
         ), behind AS MATERIALIZED (
             SELECT i.id, i.generation_live
             FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
@@ -141,5 +144,7 @@ def approximate(ann_number: int, *, filtered: bool) -> str:
             ORDER BY dense DESC, index_id, ordinal LIMIT %(limit)s
         )
     """.format(
-        table=table_name(ann_number).as_string(None), of_sources=_OF_SOURCES if filtered else ""
+        table=table_name(ann_number).as_string(None),
+        vectors=vectors_name(ann_number).as_string(None),
+        of_sources=_OF_SOURCES if filtered else "",
     )

@@ -78,8 +78,8 @@ LEFT_OVER: Mapping[str, LiteralString] = {
     " WHERE i.generation_live IS NOT NULL AND i.chunk_count <> (SELECT"
     f" COALESCE(sum(m.chunk_count), 0) {LIVE_WORDS} AND m.index_id = i.id)",
     "an ANN table that nobody asks": "SELECT count(*) FROM pg_class c WHERE c.relkind = 'r'"
-    " AND c.relname ~ '^ann_[0-9]+$' AND NOT EXISTS (SELECT FROM ann_tables a"
-    " WHERE c.relname = 'ann_' || a.number)",
+    " AND c.relname ~ '^ann_[0-9]+(_vectors)?$' AND NOT EXISTS (SELECT FROM ann_tables a"
+    " WHERE c.relname IN ('ann_' || a.number, 'ann_' || a.number || '_vectors'))",
     "words of what does not answer": f"SELECT count(*) {LIVE_WORDS} AND NOT EXISTS"
     " (SELECT FROM indexes i WHERE i.id = m.index_id AND i.generation_live = m.generation)",
     "a chunk that is not in its document": "SELECT count(*) FROM chunks c JOIN documents d"

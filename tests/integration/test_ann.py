@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import psycopg
 import pytest
-from fix_ann import Filler, Vectors, grouped
+from fix_ann import Filler, Vectors, grouped, named
 from fix_large import LIMITS, Large, index_ids
 from fix_store import Store
 
@@ -25,7 +25,7 @@ async def test_a_table_is_built_above_the_limit_only_and_finds_what_a_scan_finds
     assert (large.filler.ann_tables(), await large.number()) == ([], None)
     large.source(grouped(300, seed=1))
     assert await large.keep() > 0
-    assert large.filler.ann_tables() == [f"ann_{await large.number()}"]
+    assert large.filler.ann_tables() == named(await large.number())
     for question in grouped(10, seed=2):
         assert await large.ask(question) == await large.scan(question)
     assert await large.keep() == 0
@@ -112,7 +112,7 @@ async def test_what_was_deleted_is_not_found_and_then_taken_out_and_built_withou
     assert await large.number() != first
     assert large.filler.count(f"ann_{await large.number()}") == 300
     await large.keep()
-    assert large.filler.ann_tables() == [f"ann_{await large.number()}"]
+    assert large.filler.ann_tables() == named(await large.number())
 
 
 async def test_a_profile_that_shrank_or_went_loses_its_table(large: Large):
@@ -241,15 +241,18 @@ async def test_who_asks_a_table_that_was_just_dropped_is_told_to_ask_again(large
             await hits.find(tx, asked)
 
 
-async def test_a_table_that_is_being_asked_is_dropped_later(large: Large):
+@pytest.mark.parametrize("asked", [("ann_{}", "ann_{}_vectors"), ("ann_{}_vectors",)])
+async def test_a_table_that_is_being_asked_is_dropped_later(large: Large, asked: tuple[str, ...]):
     source_id = large.source(grouped(100))
     await large.keep()
     number = await large.number()
+    held = [table.format(number) for table in asked]
     with psycopg.connect(large.filler.connection.info.dsn) as asking:
-        asking.execute(f"SELECT FROM ann_{number}")
+        for table in held:
+            asking.execute(f"SELECT FROM {table}".encode())
         large.filler.delete(source_id)
         await large.keep()
-        assert large.filler.ann_tables() == [f"ann_{number}"]
+        assert large.filler.ann_tables() == held
     await large.keep()
     assert large.filler.ann_tables() == []
 
@@ -300,8 +303,10 @@ async def test_what_is_alike_stands_together_in_a_table(large: Large):
     vectors = grouped(2_000)
     large.source(vectors)
     await large.keep()
+    number = await large.number()
     rows = large.filler.connection.execute(
-        f"SELECT ordinal FROM ann_{await large.number()} ORDER BY ctid".encode()
+        f"SELECT ordinal FROM ann_{number} JOIN ann_{number}_vectors v ON v.id = vector_id"
+        " ORDER BY v.ctid".encode()
     ).fetchall()
     stored = vectors[[ordinal for (ordinal,) in rows]]
     assert sorted(rows) == [(ordinal,) for ordinal in range(2_000)]

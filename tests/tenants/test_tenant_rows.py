@@ -22,7 +22,8 @@ OF_NOBODY: Mapping[str, set[str]] = {
     "signing_keys": {"rag_api", "rag_operator"},
     "workers": {"rag_worker", "rag_operator"},
 }
-ANN_TABLE = re.compile(r"ann_\d+")
+ANN_TABLES = ("ann_{}", "ann_{}_vectors")
+ANN_TABLE = re.compile(r"ann_\d+(_vectors)?")
 ROLES = ("rag_api", "rag_worker", "rag_operator")
 
 
@@ -63,7 +64,7 @@ def test_every_table_is_a_customers_or_known_to_be_nobodys(
     with psycopg.connect(house.admin_url) as connection:
         rows = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            " AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relname !~ '^ann_[0-9]+$'"
+            " AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relname !~ '^ann_[0-9]+(_vectors)?$'"
         ).fetchall()
     assert {row[0] for row in rows} == {*tables, *OF_NOBODY}
     assert set(tables) == CHANGED_BY_THE_API | READ_BY_THE_API
@@ -318,13 +319,14 @@ def test_what_a_role_may_do_is_what_it_needs(house: House, role: str) -> None:
     assert all(each == may[role] for each in entries)
 
 
-def test_entries_of_an_ann_table_are_seen_by_their_customer_alone(house: House) -> None:
+@pytest.mark.parametrize("name", ANN_TABLES)
+def test_rows_of_an_ann_table_are_seen_by_their_customer_alone(house: House, name: str) -> None:
     """They have no column that says whose they are: the policy of each table says it."""
     with psycopg.connect(house.admin_url) as connection:
         rows = connection.execute("SELECT number, customer_id::text FROM ann_tables").fetchall()
     assert {house.mine.customer_id, house.theirs.customer_id} <= {whose for _, whose in rows}
     for number, whose in rows:
-        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(f"ann_{number}"))
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name.format(number)))
         for asking in (house.mine.customer_id, house.theirs.customer_id, NOBODY, "", None):
             with acting(house, role="rag_api", customer_id=asking) as connection:
                 (seen,) = connection.execute(query).fetchone() or (0,)
@@ -366,7 +368,7 @@ def test_policies_are_forced_and_no_role_but_the_engines_has_any(
         ).fetchall()
     with psycopg.connect(house.admin_url) as connection:
         numbers = connection.execute("SELECT number FROM ann_tables").fetchall()
-    known = {*tables, *(f"ann_{row[0]}" for row in numbers)}
+    known = {*tables, *(name.format(row[0]) for row in numbers for name in ANN_TABLES)}
     assert known <= {row[0] for row in bound}
     assert all(ANN_TABLE.fullmatch(row[0]) for row in bound if row[0] not in known)
     assert {row[0] for row in roles} == set(ROLES)
