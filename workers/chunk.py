@@ -16,6 +16,7 @@ from engine.errors import TooManyChunks
 from engine.models import Block, Document, Passage
 from workers.pieces import Layout, Room, Tape, covering, cut_up
 from workers.reading import TokenSpans, batches, reading_of
+from workers.records import record_starts
 
 # Tokenizers map a very long word to a single unknown token, so tokens alone do not bound a chunk.
 # Of 8,000 chunks of manuals and code none held more than 10.1 characters per token.
@@ -23,6 +24,8 @@ CHARACTERS_PER_TOKEN = 16
 # A section below this share of a chunk is joined with a sibling, until it no longer is.
 TINY_SHARE = 0.125
 HEADING_CHARACTERS_MAX = 300
+# Of these a table is made of records, which are lines only where nothing is between quotes.
+QUOTING = {"text/csv", "text/tab-separated-values"}
 SEPARATOR = " > "
 SEPARATOR_TOKENS = 1
 
@@ -115,7 +118,7 @@ class _Chunker:
         self.text = document.text
         self.spans = spans
         self.caps = caps
-        self.layout = Layout(document.text, blocks=covering(document.text, blocks=document.blocks))
+        self.layout = _layout(document)
         self.reading = reading_of(spans)
         self.tape = self.reading.tape(document.text)
         self.title = " ".join(document.title.split())
@@ -245,6 +248,13 @@ class _Chunker:
                 end = found[limit - 1][1] if 0 < limit < len(found) else len(text)
                 clipped = text[:end] if limit else ""
                 self.words[word] = Above(text=clipped, tokens=min(len(found), limit))
+
+
+def _layout(document: Document) -> Layout:
+    text, blocks = document.text, covering(document.text, blocks=document.blocks)
+    quotes = document.media_type in QUOTING and len(blocks) == 1
+    records = record_starts(text, start=blocks[0].start, end=blocks[0].end) if quotes else None
+    return Layout(text, blocks=blocks, records=records)
 
 
 def sections(blocks: Sequence[Block]) -> Iterator[Section]:

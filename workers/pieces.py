@@ -74,6 +74,7 @@ _PROSE = {
 _PATTERNS: dict[str, dict[Rank, re.Pattern[str]]] = {
     "list": {**_PROSE, Rank.ITEM: re.compile(_ITEM)},
     "table": {Rank.ITEM: _LINE, Rank.SENTENCE: _CELL, Rank.WORD: _WORD},
+    "records": {Rank.SENTENCE: _CELL, Rank.LINE: _LINE, Rank.WORD: _WORD},
     "code": {Rank.ITEM: re.compile(_BLANK_LINE), Rank.LINE: re.compile(r"\n"), Rank.WORD: _WORD},
     "heading": {Rank.HEADING_WORD: _WORD},
 }
@@ -113,11 +114,17 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Layout:
-    """A text with its blocks, in order and without gaps that hold text: see `covering`."""
+    """A text with its blocks, in order and without gaps that hold text: see `covering`.
 
-    def __init__(self, text: str, *, blocks: list[Block]) -> None:
+    `records`: where the rows of its tables begin, if these are not its lines.
+    """
+
+    def __init__(
+        self, text: str, *, blocks: list[Block], records: "array[int] | None" = None
+    ) -> None:
         self.text = text
         self.blocks = blocks
+        self.records = records
         self.starts = array("I", (block.start for block in blocks))
         self.paged = any(block.page is not None for block in blocks)
 
@@ -168,6 +175,10 @@ class Layout:
             return block.start, block.end
         if block.kind != "table":
             return position, position
+        if self.records is not None:
+            index = bisect_left(self.records, position)
+            behind = self.records[index] - 1 if index < len(self.records) else block.end
+            return self.records[index - 1], behind
         low, high = max(block.start, position - 1 - within), min(block.end, position + within)
         start, end = (
             self.text.rfind("\n", low, position - 1),
@@ -180,15 +191,24 @@ class Layout:
         if rank in (Rank.PAGE, Rank.BLOCK, Rank.HEADING):
             opens = after < block.start <= upto and self._opens(index, rank=rank)
             return [block.start] if opens else []
-        pattern = _PATTERNS.get(block.kind, _PROSE).get(rank)
+        low, high = max(after, block.start), min(upto, block.end)
+        kind = block.kind
+        if kind == "table" and self.records is not None:
+            if rank is Rank.ITEM:
+                return self._records_in(low, high)
+            kind = "records"
+        pattern = _PATTERNS.get(kind, _PROSE).get(rank)
         if pattern is None:
             return []
-        low, high = max(after, block.start), min(upto, block.end)
         matches = pattern.finditer(self.text, max(low - 1, block.start), high + 1)
         found = [match for match in matches if low < match.end() <= high]
         if rank is Rank.SENTENCE and block.kind != "table":
             found = [match for match in found if not self._abbreviated(match.start())]
         return [match.end() for match in found]
+
+    def _records_in(self, after: int, upto: int) -> list[int]:
+        records = self.records or array("I")
+        return [*records[bisect_right(records, after) : bisect_right(records, upto)]]
 
     def _opens(self, index: int, *, rank: Rank) -> bool:
         if index == 0:

@@ -6,9 +6,13 @@ import re
 from engine.models import Block
 from workers.extract.canonical import paragraph_spans
 from workers.extract.sniff import Format
+from workers.records import delimiter_of, records
 
 _NUMBER = re.compile(r"[-+.,:/ %\d]*")
-_HEADER_CHARACTERS = 4_096
+_HEADER_CHARACTERS = 16_384
+_SEPARATOR_LINE = re.compile(
+    r"sep=.\n", re.IGNORECASE
+)  # of spreadsheet programs, for their own use
 
 
 def text_blocks(text: str, *, kind: Format) -> tuple[Block, ...]:
@@ -32,25 +36,24 @@ def _table(text: str) -> tuple[Block, ...]:
     end = len(text.rstrip())
     if start >= end:
         return ()
-    first = _record_end(text, start=start, end=end)
-    header_end = first if _names_columns(text[start:first][:_HEADER_CHARACTERS]) else start
+    said = _SEPARATOR_LINE.match(text, start, end)
+    names = said.end() if said else start
+    first = _record_end(text, start=names, end=end)
+    header_end = first if _names_columns(text[names:first]) else start
     return (Block(kind="table", start=start, end=end, header_end=header_end),)
 
 
 def _record_end(text: str, *, start: int, end: int) -> int:
-    """Where the second record begins: a newline between quotes does not end the first."""
-    at = start
-    while True:
-        newline = text.find("\n", at, end)
-        if newline < 0 or newline - start > _HEADER_CHARACTERS:
-            return end if newline < 0 else start
-        if text.count('"', start, newline) % 2 == 0:
-            return newline + 1
-        at = newline + 1
+    """Where the second record begins; `start` where the first is too long to name columns."""
+    try:
+        _, found = next(records(text, start=start, end=min(end, start + _HEADER_CHARACTERS + 1)))
+    except (csv.Error, StopIteration):
+        return start
+    return found if found - start <= _HEADER_CHARACTERS else start
 
 
 def _names_columns(record: str) -> bool:
-    delimiter = max(",;\t|", key=record.count)
+    delimiter = delimiter_of(record.partition("\n")[0])
     try:
         cells = next(csv.reader([record.rstrip("\n")], delimiter=delimiter), [])
     except csv.Error:

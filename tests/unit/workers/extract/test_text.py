@@ -29,6 +29,13 @@ def test_blocks_cover_every_character_that_is_not_blank_in_order(source, kind):
         ("name;when\nA;2020-01-01", "name;when\n"),
         ("x,2024-01-02\ny,2024-01-03", ""),
         ("name,age", "name,age"),
+        ('name;"first, or\nlast"\nA;"x"\n', 'name;"first, or\nlast"\n'),
+        ("sep=;\nname;age\nA;1\n", "sep=;\nname;age\n"),
+        ("sep=;\nA;1\nB;2\n", ""),
+        ('size 5" or 6",price\nA,1\n', 'size 5" or 6",price\n'),
+        ('"never closed,age\nA,1\n', ""),
+        (f"{'long name,' * 600}age\nA,1\n", f"{'long name,' * 600}age\n"),
+        (f"{'long name,' * 1_700}age\nA,1\n", ""),
     ],
 )
 def test_a_header_is_the_first_record_unless_a_number_stands_in_it(text, header):
