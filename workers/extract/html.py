@@ -5,8 +5,7 @@ With html_table, the only module that touches lxml and trafilatura.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import trafilatura
 from lxml import etree
@@ -16,8 +15,14 @@ from trafilatura.external import jt_stoplist_init
 from engine.errors import DocumentBroken, EmptyText
 from engine.models import Coverage, Document, Warned
 from workers.extract.canonical import Layout, canonical
-from workers.extract.html_table import Spans, mark_headers, move_captions, span_of
-from workers.extract.markup import linked, pipe_table, squeezed, tidy
+from workers.extract.html_table import (
+    CELL_LOOKS_MAX,
+    Spans,
+    cell_looks,
+    mark_headers,
+    move_captions,
+)
+from workers.extract.markup import linked, pipe_table, raised, squeezed, tidy
 
 _TOO_DEEP = "Excessive depth"
 _TOO_DEEP_WARNING = Warned(
@@ -38,9 +43,7 @@ _LISTS_DEPTH_MAX = 50
 _LANGUAGE_CHARACTERS_MAX = 35
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*")
 _HEADINGS_LOST_MIN = 2
-# trafilatura counts the cells of a row anew for each that it adds: a row twice as wide takes four
-# times as long. So many looks at a cell are a second or two; no honest page comes near.
-_CELL_LOOKS_MAX = 100_000_000
+_NUMBER = re.compile(r"[-+\u2212]?[0-9]{1,4}")
 
 # HTML in trafilatura's words, so that one renderer serves both.
 _WORDS = {f"h{level}": "head" for level in range(1, 7)} | {
@@ -176,7 +179,8 @@ def _language(tree: etree._Element) -> str | None:
 
 
 def _prepare(tree: etree._Element, *, base_url: str) -> None:
-    """Complete links, ready the tables, drop the menus that trafilatura keeps of a short page."""
+    """Complete links, ready the tables, raise the numbers of notes and of powers, drop the menus
+    that trafilatura keeps of a short page."""
     if base_url:
         # Before trafilatura, which completes "../x" against the root of the site.
         # The page's own base comes apart, because only so may lxml ignore one that is no URL.
@@ -187,6 +191,18 @@ def _prepare(tree: etree._Element, *, base_url: str) -> None:
             dropped.drop_tree()
     move_captions(tree)
     mark_headers(tree)
+    for power in [*tree.iter("sup")]:
+        _raise_number(power)
+
+
+def _raise_number(power: etree._Element) -> None:
+    # Without its height it would be read as the end of the word or the number before it. Where it
+    # leads, as the link of a note does, is of no use outside of its page.
+    said = squeezed("".join(power.itertext()))
+    if _NUMBER.fullmatch(said):
+        for child in power.iterchildren():
+            power.remove(child)
+        power.text = raised(said)
 
 
 def _laid_out(tree: etree._Element) -> Layout | None:
@@ -223,7 +239,7 @@ def _distinct_characters(layout: Layout) -> int:
 
 def _main_content(tree: etree._Element) -> Layout | None:
     """None when trafilatura finds nothing worth keeping, or would take too long to find it."""
-    if _cell_looks(tree) > _CELL_LOOKS_MAX:
+    if cell_looks(tree) > CELL_LOOKS_MAX:
         return None
     found = trafilatura.bare_extraction(
         tree,
@@ -240,25 +256,6 @@ def _main_content(tree: etree._Element) -> Layout | None:
     layout = Layout()
     _Renderer(layout).flow(found.body)
     return layout if layout.blocks else None
-
-
-def _cell_looks(tree: etree._Element) -> int:
-    """How often trafilatura will look at the cells of tables, about."""
-    looks = 0
-    for table in tree.iter("table"):
-        above, ends = 0, Counter[int]()  # columns that cells of earlier rows take, and up to where
-        rows: list[Iterable[etree._Element]] = table.xpath("tr|*/tr")
-        for number, row in enumerate([*rows, table.xpath("td|th|*[not(self::tr)]/td|*/th")]):
-            above -= ends.pop(number, 0)
-            columns, looks = above, looks + above * above // 2
-            for cell in row:
-                span = span_of(cell, "colspan")
-                columns += span
-                looks += columns
-                if (down := span_of(cell, "rowspan")) > 1:
-                    ends[number + down] += span
-            above = sum(ends.values())
-    return looks
 
 
 def _lay_whole(layout: Layout, tree: etree._Element) -> None:

@@ -3,6 +3,7 @@
 Beside the renderer, so that it says the same of a table whichever way the page is laid out.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -10,6 +11,9 @@ from lxml import etree
 
 SPAN_MAX = 100  # that trafilatura follows
 
+# trafilatura counts the cells of a row anew for each that it adds: a row twice as wide takes four
+# times as long. So many looks at a cell are a second or two; no honest page comes near.
+CELL_LOOKS_MAX = 100_000_000
 # Cells that the spans of one page may add: some megabytes of text. Beyond, they are ignored.
 _SPANNED_MAX = 1_000_000
 _SECTIONS = ("thead", "tbody", "tfoot")
@@ -132,3 +136,22 @@ def _is_blank(cell: etree._Element) -> bool:
     parts = list(islice(cell.iter(), _BLANK_ELEMENTS_MAX + 1))
     words = [cell.text, *(word for part in parts[1:] for word in (part.text, part.tail))]
     return len(parts) <= _BLANK_ELEMENTS_MAX and not any(word and word.strip() for word in words)
+
+
+def cell_looks(tree: etree._Element) -> int:
+    """How often trafilatura will look at the cells of tables, about."""
+    looks = 0
+    for table in tree.iter("table"):
+        above, ends = 0, Counter[int]()  # columns that cells of earlier rows take, and up to where
+        rows: list[Iterable[etree._Element]] = table.xpath("tr|*/tr")
+        for number, row in enumerate([*rows, table.xpath("td|th|*[not(self::tr)]/td|*/th")]):
+            above -= ends.pop(number, 0)
+            columns, looks = above, looks + above * above // 2
+            for cell in row:
+                span = span_of(cell, "colspan")
+                columns += span
+                looks += columns
+                if (down := span_of(cell, "rowspan")) > 1:
+                    ends[number + down] += span
+            above = sum(ends.values())
+    return looks

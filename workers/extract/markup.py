@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 _BLANKS = re.compile(r"[ \t\n\r\v\f]+")
+_RAISED = str.maketrans("0123456789+-\u2212", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 _LINKED_SCHEMES = ("http:", "https:", "mailto:")
 # Rows of very different widths are left ragged: the padding would outgrow the text.
 _PADDED_CELLS_MAX = 2_000_000
@@ -18,6 +19,11 @@ def tidy(text: str) -> str:
     """Blanks squeezed, but the line breaks that the document asked for kept."""
     lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def raised(number: str) -> str:
+    """A number in superscript characters."""
+    return number.translate(_RAISED)
 
 
 def linked(said: str, *, url: str) -> str:

@@ -217,3 +217,22 @@ def test_a_relative_base_counts_from_the_url_of_the_page():
 )
 def test_only_a_language_tag_is_a_language(lang, expected):
     assert read(f'<html lang="{lang}"><body><p>words</p></body></html>').language == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("policy<sup>1</sup>,", "policy¹,"),
+        ('policy<sup id="r"><a href="#n"> 12</a></sup>,', "policy¹²,"),
+        ("10<sup>-6</sup> m", "10⁻⁶ m"),
+        ("m<sup><i>2</i></sup>", "m²"),
+        ("the 1<sup>st</sup>,", "the 1st,"),
+        ("x<sup>n+1</sup>", "xn+1"),
+        ("H<sub>2</sub>O", "H2O"),
+    ],
+)
+@pytest.mark.parametrize("sentences", [1, 40])
+def test_a_raised_number_is_no_end_of_the_word_before_it(written, read_as, sentences):
+    prose = "Here is a sentence that says something of weight. " * sentences
+    said = read(f"<main><article><p>{prose} Now {written} is written.</p></article></main>").text
+    assert f"Now {read_as}" in said

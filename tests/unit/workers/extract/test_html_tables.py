@@ -2,7 +2,8 @@
 
 import pytest
 
-from workers.extract.html import _CELL_LOOKS_MAX, _cell_looks, _main_content, _parsed, read_html
+from workers.extract.html import _main_content, _parsed, read_html
+from workers.extract.html_table import CELL_LOOKS_MAX, cell_looks
 
 WORDS = "What stands beside the table is some sentences long, so that it is a page of its own."
 
@@ -12,7 +13,7 @@ def page(table: str) -> str:
 
 
 def looks(table: str) -> int:
-    return _cell_looks(_parsed(page(table))[0])
+    return cell_looks(_parsed(page(table))[0])
 
 
 def row(columns: int, *, cell: str = "<td>x") -> str:
@@ -51,7 +52,7 @@ def test_cells_without_a_row_are_one_row_wherever_they_stand(around):
 
 def test_a_table_of_an_honest_size_is_left_to_the_content_finder():
     tree, _ = _parsed(page(f"<table>{row(20) * 500}</table>"))
-    assert _cell_looks(tree) < _CELL_LOOKS_MAX / 500
+    assert cell_looks(tree) < CELL_LOOKS_MAX / 500
     assert _main_content(tree) is not None
 
 
