@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Set
+from enum import StrEnum
 from functools import cache
 from itertools import chain
 from time import monotonic
@@ -273,10 +274,20 @@ def _scalar(name: str, given: Any, kind: Any) -> tuple[object, list[Detail]]:
     try:
         value = _decoded(given, kind)
     except _FAULTS as error:
-        return None, [Detail(field=name, issue=_reason(error))]
+        choices = ", ".join(_choices(kind))
+        issue = f"must be one of {choices}" if choices else _reason(error)
+        return None, [Detail(field=name, issue=issue)]
     if isinstance(value, str) and "\0" in value:
         return None, [Detail(field=name, issue="must not contain NUL characters")]
     return value, []
+
+
+@cache
+def _choices(kind: Any) -> tuple[str, ...]:
+    """What a field takes that takes only certain words."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return tuple(kind)
+    return tuple(chain.from_iterable(map(_choices, get_args(kind))))
 
 
 def _decoded(given: Any, kind: Any) -> Any:

@@ -123,6 +123,15 @@ def test_issues_do_not_speak_the_decoders_notation():
     assert caught.value.message == "query: Expected str, got int."
 
 
+@pytest.mark.parametrize("mode", [b'"words"', b"5", b"null", b"[]"])
+def test_a_field_that_takes_certain_words_says_which(mode: bytes):
+    with pytest.raises(InvalidRequest) as caught:
+        from_json(b'{"query": "a", "mode": %s}' % mode, Query)
+    assert caught.value.details == (
+        Detail(field="mode", issue="must be one of hybrid, dense, lexical"),
+    )
+
+
 def test_form_fields_become_the_same_struct():
     file_id = "d4e5f6a7-b8c9-4123-defa-456789012345"
     fields = {
