@@ -53,7 +53,8 @@ _NONBLANK = re.compile(r"\S")
 # no text can make it slow. A match ends where the next piece would begin.
 _SENTENCE = re.compile(
     r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’»)\]])|(?<=[.!?…][\"'”’»)\]]{2}))\s++(?![a-zß-öø-ÿ])"
-    r"|(?<=[。！？｡।॥؟۔။។።։།༎])(?![。！？｡।॥؟۔။។።։།༎])[」』”’）】》〉\"')\]]{0,3}\s*+"
+    r"|(?:(?<=[。！？｡।॥؟۔။។።։།༎])(?![。！？｡।॥؟۔။។።։།༎])|(?<=．)(?![．0-9０-９]))"
+    r"[」』”’）】》〉\"')\]]{0,3}\s*+"
 )
 _BLANK_LINE = r"\n[^\S\n]*+\n\s*+"
 _LINE = re.compile(r"\n\s*+")

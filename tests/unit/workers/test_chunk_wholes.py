@@ -9,12 +9,17 @@ import pytest
 from fix_chunks import document_of, plain, texts_of, words
 
 
-@pytest.mark.parametrize("mark", ["。", "！", "।", "۔", "။", "។", "։", "།"])
+@pytest.mark.parametrize("mark", ["。", "．", "！", "।", "۔", "။", "។", "։", "།"])
 def test_a_sentence_ends_at_the_mark_of_its_script(mark: str) -> None:
     sentence = words(5) + mark
     found = texts_of(plain(sentence * 6))
     assert len(found) > 1
     assert all(text.endswith(mark) for text in found)
+
+
+def test_a_wide_point_inside_of_a_number_ends_no_sentence() -> None:
+    sentence = words(5) + "３．" + "１４" + words(5) + "．"
+    assert all(text.endswith("．") for text in texts_of(plain(sentence * 6)))
 
 
 def test_code_that_fits_is_never_torn_however_little_stands_before_it() -> None:
