@@ -93,7 +93,7 @@ class Client:
     def rag(self, name_or_id: str) -> answers.Rag:
         """By id, else the newest of that name. Raises CliError when there is none."""
         found = self._rag_by_id(name_or_id) if _is_id(name_or_id) else None
-        found = found or self.rag_named(name_or_id)
+        found = found or self._rag_named(name_or_id)
         if found is None:
             raise CliError(
                 f"There is no RAG with the name or id {name_or_id!r}: "
@@ -101,7 +101,13 @@ class Client:
             )
         return found
 
-    def rag_named(self, name: str) -> answers.Rag | None:
+    def rag_or_new(self, name_or_id: str) -> answers.Rag:
+        """As `rag`, or a new one of that name. Raises CliError for an id that is nobody's."""
+        if _is_id(name_or_id):
+            return self.rag(name_or_id)
+        return self._rag_named(name_or_id) or self.create_rag(name_or_id)
+
+    def _rag_named(self, name: str) -> answers.Rag | None:
         """The newest of that name."""
         return next((rag for rag in self.rags() if rag.name == name), None)
 

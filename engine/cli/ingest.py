@@ -29,7 +29,7 @@ def ingest(
     sources
         Files, folders (with all that is below them but hidden files) and URLs.
     rag
-        Name of the RAG: the newest one of that name, or a new one.
+        Name or id of the RAG: the newest one of that name, or a new one.
     wait
         Wait until every source has ended.
     json
@@ -46,7 +46,7 @@ def ingest(
     selection = select(sources)
     shown = display(silent=json)
     with connected(where) as client:
-        found = client.rag_named(rag) or client.create_rag(rag)
+        found = client.rag_or_new(rag)
         ingestion = Ingestion(client, rag_id=found.id, display=shown)
         try:
             ingestion.add(selection)

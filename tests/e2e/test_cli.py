@@ -88,6 +88,19 @@ def test_a_folder_is_ingested_once_and_a_second_run_embeds_nothing(
     assert embedded(engine) == before
 
 
+def test_a_rag_may_be_named_by_its_id_and_one_of_an_unknown_id_is_not_made(
+    engine: Place, folder: Path, rag: str
+) -> None:
+    rag_id = engine.command("ingest", folder, "--rag", rag, "--json").json["rag"]["id"]
+    again = engine.command("ingest", folder, "--rag", rag_id, "--json").json
+    assert (again["rag"], again["skipped"]) == ({"id": rag_id, "name": rag}, 2)
+    before = engine.command("status", "--json").json
+    ended = engine.command("ingest", folder, "--rag", str(uuid4()))
+    assert ended.code == 1
+    assert "There is no RAG with the name or id" in ended.err
+    assert engine.command("status", "--json").json["rags"] == before["rags"]
+
+
 def test_a_changed_file_replaces_its_source(engine: Place, folder: Path, rag: str) -> None:
     engine.command("ingest", folder, "--rag", rag)
     (folder / "lamps.md").write_text("# Lamps\n\nThe reading lamp takes a bulb of nine watts.\n")
