@@ -4,6 +4,9 @@ import hashlib
 import hmac
 import secrets
 import string
+from collections import OrderedDict
+from time import monotonic
+from typing import NamedTuple
 from uuid import UUID
 
 from engine.config import Settings
@@ -20,6 +23,9 @@ from engine.models import AccessKey, AccessKeyId, Cursor, Customer, CustomerId, 
 from engine.store import Database, accesskeys, customers, purge
 from engine.store.paging import to_page
 from engine.store.purge import Receipt
+
+PRESUMED_S = 300.0
+PRESUMED_MAX = 50_000
 
 TOKEN_PREFIX = "re_"  # noqa: S105 - what every token starts with, not a token
 TOKEN_CHARACTERS = 32
@@ -61,6 +67,14 @@ class JwtRules(Noun, frozen=True, kw_only=True):
         )
 
 
+class Presumed(NamedTuple):
+    """The customer that a key spoke for a moment ago. Whoever relies on it has the hash looked for
+    again in the transaction that answers, so that a key ends at once all the same."""
+
+    customer_id: CustomerId
+    token_hash: bytes
+
+
 class Access:
     """What a caller may ask about itself. `bootstrap_key` speaks for the first customer."""
 
@@ -76,6 +90,8 @@ class Access:
         self._operator = operator
         self._jwt = jwt
         self._bootstrap_hash = token_hash(bootstrap_key) if bootstrap_key else None
+        # Whose the keys were that this process saw lately, by their hashes, and when.
+        self._seen: OrderedDict[bytes, tuple[CustomerId, float]] = OrderedDict()
 
     async def authenticate(self, token: str | None) -> CustomerId:
         """The customer that a token speaks for. AuthenticationRequired | InvalidCredentials."""
@@ -86,8 +102,27 @@ class Access:
         digest = token_hash(token)
         found = await accesskeys.find(self._database, token_hash=digest)
         if found and hmac.compare_digest(found.token_hash, digest):
+            self._remember(digest, found.customer_id)
             return found.customer_id
         return await self._bootstrap(digest)
+
+    def presumed(self, token: str | None) -> Presumed | None:
+        """Whose key this was a moment ago, without asking; None: that has to be found out."""
+        digest = token_hash(token or "")
+        customer_id, seen_at = self._seen.get(digest, (None, 0.0))
+        if customer_id is None or monotonic() - seen_at > PRESUMED_S:
+            return None
+        return Presumed(customer_id=customer_id, token_hash=digest)
+
+    def _remember(self, digest: bytes, customer_id: CustomerId) -> None:
+        self._seen[digest] = (customer_id, monotonic())
+        self._seen.move_to_end(digest)
+        while len(self._seen) > PRESUMED_MAX:
+            self._seen.popitem(last=False)
+
+    def forget(self, digest: bytes) -> None:
+        """What is presumed of a key, because something spoke against it."""
+        self._seen.pop(digest, None)
 
     async def _bootstrap(self, digest: bytes) -> CustomerId:
         matches = self._bootstrap_hash and hmac.compare_digest(self._bootstrap_hash, digest)

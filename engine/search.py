@@ -54,6 +54,7 @@ class _Wanted(Noun, frozen=True, kw_only=True):
     """What a caller wants to know."""
 
     customer_id: CustomerId
+    token_hash: bytes
     rag_id: RagId
     text: str
     top_k: int
@@ -96,11 +97,14 @@ class Search:
         given_filter: object = None,
         min_score: float | None = None,
         with_neighbours: bool = False,
+        token_hash: bytes = b"",
     ) -> tuple[Hit, ...]:
         """The `top_k` best passages of sources that match, best first: fewer only where no more are
         there.
 
-        RagNotFound; SourceNotFound; RagNotReady while nothing is searchable; ModelUnavailable.
+        `token_hash`: of a key that was the customer's a moment ago; that it still is, is seen
+        together with what answers. RagNotFound; SourceNotFound; RagNotReady while nothing is
+        searchable; ModelUnavailable; InvalidCredentials.
         """
         text = clean_text(query).strip()
         filtered = self._check(
@@ -112,6 +116,7 @@ class Search:
         )
         wanted = _Wanted(
             customer_id=customer_id,
+            token_hash=token_hash,
             rag_id=rag_id,
             text=text,
             top_k=top_k,
@@ -165,7 +170,10 @@ class Search:
         return target.embedding_model
 
     def _asking(self, wanted: _Wanted) -> AbstractAsyncContextManager[tuple[Tx, Target | None]]:
-        return targets.asking(self._database, customer_id=wanted.customer_id, rag_id=wanted.rag_id)
+        return targets.asking(
+            self._database, customer_id=wanted.customer_id, rag_id=wanted.rag_id,
+            token_hash=wanted.token_hash,
+        )  # fmt: skip
 
     async def _answered(self, wanted: _Wanted, *, embedding: _Embedding | None) -> tuple[Hit, ...]:
         """Raises Superseded when the model is another one by now, or the ANN table was dropped."""
@@ -336,12 +344,7 @@ async def _checked(tx: Tx, *, wanted: _Wanted, target: Target | None) -> Target:
     """What answers for the RAG. RagNotFound, SourceNotFound, RagNotReady."""
     if target is None:
         raise RagNotFound("There is no such RAG.")
-    await _check_sources(
-        tx,
-        customer_id=wanted.customer_id,
-        rag_id=wanted.rag_id,
-        source_ids=wanted.source_ids,
-    )
+    await _check_sources(tx, wanted=wanted)
     if not target.searchable:
         raise RagNotReady(
             "Nothing in this RAG can be searched yet: wait until its status is ready."
@@ -349,15 +352,15 @@ async def _checked(tx: Tx, *, wanted: _Wanted, target: Target | None) -> Target:
     return target
 
 
-async def _check_sources(
-    tx: Tx, *, customer_id: CustomerId, rag_id: RagId, source_ids: tuple[SourceId, ...]
-) -> None:
-    if not source_ids:
+async def _check_sources(tx: Tx, *, wanted: _Wanted) -> None:
+    if not wanted.source_ids:
         return
-    known = await sources.known(tx, customer_id=customer_id, rag_id=rag_id, source_ids=source_ids)
+    known = await sources.known(
+        tx, customer_id=wanted.customer_id, rag_id=wanted.rag_id, source_ids=wanted.source_ids
+    )
     details = tuple(
         Detail(field=f"source_ids[{number}]", issue=f"{source_id} is not a source of this RAG")
-        for number, source_id in enumerate(source_ids)
+        for number, source_id in enumerate(wanted.source_ids)
         if source_id not in known
     )
     if details:

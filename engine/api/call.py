@@ -6,6 +6,7 @@ Everything a handler decodes goes through here; what the values mean is checked 
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -27,10 +28,10 @@ from engine.api.body import (
 )
 from engine.api.form import Form, FormRules, is_form, read_form
 from engine.api.headers import tell
-from engine.api.ratelimit import identified
+from engine.api.ratelimit import admitted, identified
 from engine.config import Limits, Settings
 from engine.documents import Documents
-from engine.errors import Detail
+from engine.errors import DatabaseUnavailable, Detail, EngineError, Overloaded
 from engine.files import Files
 from engine.health import Health
 from engine.idempotency import Idempotency, Keep, Keyed, Replay
@@ -73,17 +74,46 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call:
-    """A request whose caller is known."""
+    """A request whose caller is known. `token_hash`: of the key by which that is presumed, empty
+    where it was asked for."""
 
     def __init__(
-        self, *, request: HttpRequest, customer_id: CustomerId, verbs: Verbs, settings: Settings
+        self,
+        *,
+        request: HttpRequest,
+        customer_id: CustomerId,
+        verbs: Verbs,
+        settings: Settings,
+        token_hash: bytes = b"",
     ) -> None:
         self.request = request
         self.customer_id = customer_id
+        self.token_hash = token_hash
         self.verbs = verbs
         self.limits: Limits = settings.limits
         self.base_url = settings.base_url
         self._arrived = hashlib.sha256(f"{request.method} {_canonical(request)}\n".encode())
+
+    @asynccontextmanager
+    async def confirmed(self) -> AsyncIterator[None]:
+        """Around what a presumed caller is told: who is known no more is refused for that alone."""
+        try:
+            yield
+        except (DatabaseUnavailable, Overloaded):
+            raise  # there is nobody to ask
+        except EngineError:
+            if self.token_hash:
+                await self._ask_again()
+            raise
+
+    async def _ask_again(self) -> None:
+        """Raises Unauthenticated when the key speaks for nobody any more."""
+        self.verbs.access.forget(self.token_hash)
+        await identified(
+            self.request,
+            throttle=self.verbs.throttle,
+            authenticate=lambda: _by_access_key(self.request, self.verbs.access),
+        )
 
     def query(self, name: str) -> str | None:
         """A query parameter. Raises InvalidRequest when it is given more than once."""
@@ -238,11 +268,13 @@ async def identify(
 ) -> CustomerId:
     """Who calls, when address and customer may go on. Raises RateLimited, Unauthenticated."""
     verbs: Verbs = request.app.state.verbs
-    return await identified(
+    customer_id = await identified(
         request,
         throttle=verbs.throttle,
         authenticate=lambda: authenticate(request, verbs.access),
     )
+    await admitted(request, throttle=verbs.throttle, customer_id=customer_id)
+    return customer_id
 
 
 async def called(request: HttpRequest) -> Call:
@@ -255,10 +287,31 @@ async def called(request: HttpRequest) -> Call:
     )
 
 
+async def presumed(request: HttpRequest) -> Call:
+    """As `called`, but a key that was right lately is not asked for: the verb looks for it together
+    with what it answers. To be used with `Call.confirmed`."""
+    verbs: Verbs = request.app.state.verbs
+    found = verbs.access.presumed(_token(request))
+    if found is None:
+        return await called(request)
+    await admitted(request, throttle=verbs.throttle, customer_id=found.customer_id)
+    return Call(
+        request=request,
+        customer_id=found.customer_id,
+        verbs=verbs,
+        settings=request.app.state.settings,
+        token_hash=found.token_hash,
+    )
+
+
 async def _by_access_key(request: HttpRequest, access: Access) -> CustomerId:
+    return await access.authenticate(_token(request))
+
+
+def _token(request: HttpRequest) -> str | None:
+    """Raises InvalidRequest when there are several."""
     path = request.scope["path"]
     accesskey = None
     if edge.is_legacy(path):
         accesskey = edge.single(request.query_params.getall("accesskey", []), field="accesskey")
-    token = edge.token_of(headers=request.headers, path=path, accesskey=accesskey)
-    return await access.authenticate(token)
+    return edge.token_of(headers=request.headers, path=path, accesskey=accesskey)

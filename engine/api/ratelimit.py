@@ -41,12 +41,17 @@ async def identified(
     throttle: Throttle,
     authenticate: Callable[[], Awaitable[CustomerId]],
 ) -> CustomerId:
-    """Who calls, when address and customer may go on. Raises RateLimited, Unauthenticated."""
+    """Who calls, when the address may go on. Raises RateLimited, Unauthenticated."""
     address = address_of(request.scope.get("client"))
     async with throttle.stranger(address, credentials=_credentials(request)):
-        customer_id = await authenticate()
+        return await authenticate()
+
+
+async def admitted(
+    request: Request[Any, Any, Any], *, throttle: Throttle, customer_id: CustomerId
+) -> None:
+    """Let a customer go on, and tell what is left of its rate. Raises RateLimited."""
     tell(request.scope, *headers_of(await throttle.customer(customer_id)))
-    return customer_id
 
 
 def _credentials(request: Request[Any, Any, Any]) -> str:

@@ -16,6 +16,12 @@ _KNOWN = """
       AND (expires_at IS NULL OR expires_at > now())
 """
 
+# Of a statement that names a customer as $1 and the hash of one of its keys as $3, '' for none.
+IS_GOOD = """
+    ($3 = '' OR EXISTS (SELECT FROM accesskeys k WHERE k.token_hash = $3 AND k.customer_id = $1
+                        AND (k.expires_at IS NULL OR k.expires_at > now())))
+"""
+
 
 async def find(database: Database, *, token_hash: bytes) -> FoundKey | None:
     """The live key with this hash."""

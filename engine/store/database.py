@@ -89,11 +89,11 @@ class OwnerConnection(Connection):
 
 class Opening(NamedTuple):
     """A statement that is sent together with what begins a transaction. Each session keeps it
-    prepared under `name`, of parameters `$1`, `$2` and so on that are all ids."""
+    prepared under `name`, of parameters `$1`, `$2` and so on that are ids or hashes."""
 
     name: LiteralString
     statement: LiteralString
-    ids: tuple[UUID, ...] = ()
+    values: tuple[UUID | bytes, ...] = ()
 
 
 class Tx:
@@ -309,18 +309,23 @@ async def _opened(
     connection: Connection, begin: bytes, opening: Opening
 ) -> Sequence[dict[str, Any]]:
     """Begins, and gives the rows of an opening. A session that does not know it yet learns it."""
-    ids = [f"'{each.hex}'" for each in opening.ids]
-    message = b"%b; EXECUTE %b" % (begin, _listed(opening.name, ids))
+    message = b"%b; EXECUTE %b" % (begin, _listed(opening.name, [*map(_written, opening.values)]))
     try:
         cursor = await connection.execute(message, prepare=False)
     except psycopg.errors.InvalidSqlStatementName:
         await connection.rollback()
-        named = _listed(opening.name, ["uuid" for _ in opening.ids])
+        kinds = ["bytea" if isinstance(each, bytes) else "uuid" for each in opening.values]
+        named = _listed(opening.name, kinds)
         await connection.execute(b"PREPARE %b AS %b" % (named, opening.statement.encode()))
         cursor = await connection.execute(message, prepare=False)
     while cursor.nextset():
         pass
     return await cursor.fetchall()
+
+
+def _written(value: UUID | bytes) -> str:
+    """As PostgreSQL reads it, in hexadecimal digits."""
+    return f"'\\x{value.hex()}'" if isinstance(value, bytes) else f"'{value.hex}'"
 
 
 def _listed(name: str, values: Sequence[str]) -> bytes:

@@ -203,11 +203,9 @@ def _find(*, nearest: str, cosine: str) -> str:
             ORDER BY score DESC, dense DESC NULLS LAST, index_id, generation, ordinal
             LIMIT %(count)s
         ), sides AS (
-            SELECT (SELECT count(*) FROM nearest) AS near_count,
-                   (SELECT count(*) FROM worded) AS word_count,
-                   (SELECT max(dense) FROM nearest) AS most_dense,
-                   (SELECT min(dense) FROM nearest) AS least_dense,
-                   (SELECT min(score) FROM worded) AS least_lexical
+            SELECT * FROM (SELECT count(*) AS near_count, max(dense) AS most_dense,
+                                  min(dense) AS least_dense FROM nearest) n
+            CROSS JOIN (SELECT count(*) AS word_count, min(score) AS least_lexical FROM worded) w
         )
         SELECT sides.*, b.score, b.dense, b.lexical, b.index_id, b.generation, b.ordinal,
                c.id AS chunk_id, c.source_id, c.text, c.start_offset AS start,

@@ -185,7 +185,7 @@ async def reading(
         SELECT {_COLUMNS} FROM rags r {_COUNTED}
         WHERE r.customer_id = $1 AND r.id = $2 AND r.deleted_at IS NULL
     """
-    opening = Opening(name="reading_rag", statement=statement, ids=(customer_id, rag_id))
+    opening = Opening(name="reading_rag", statement=statement, values=(customer_id, rag_id))
     async with database.transaction(customer_id=customer_id, snapshot=True, opening=opening) as tx:
         yield tx, convert(tx.opened[0], Rag) if tx.opened else None
 

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 from msgspec import convert
 
+from engine.errors import InvalidCredentials
 from engine.models import CustomerId, Noun, ProfileId, RagId
-from engine.store import near
+from engine.store import accesskeys, near
 from engine.store.database import Database, Opening, Tx
 
 
@@ -32,16 +33,17 @@ class Target(Noun, frozen=True, kw_only=True):
 
 
 # Segments and their dead in one statement, because a merge drops the marks of what it leaves out.
-_TARGET = """
-    SELECT p.id AS profile_id, p.embedding_model, a.number AS ann_number,
+_TARGET = f"""
+    SELECT {accesskeys.IS_GOOD} AS is_good,
+           p.id AS profile_id, p.embedding_model, a.number AS ann_number,
            COALESCE(a.entries, 0) AS ann_entries,
            EXISTS (SELECT FROM indexes i JOIN sources s ON s.id = i.source_id
                    WHERE i.profile_id = p.id AND i.customer_id = $1
                      AND i.generation_live IS NOT NULL AND s.deleted_at IS NULL) AS searchable,
            (SELECT COALESCE(json_agg(json_build_object(
                 'id', s.id, 'chunk_count', s.chunk_count, 'analysers', s.analysers,
-                'dead_firsts', COALESCE(dead.firsts, '{}'),
-                'dead_counts', COALESCE(dead.counts, '{}')) ORDER BY s.id), '[]')
+                'dead_firsts', COALESCE(dead.firsts, '{{}}'),
+                'dead_counts', COALESCE(dead.counts, '{{}}')) ORDER BY s.id), '[]')
             FROM segments s LEFT JOIN (
                 SELECT m.segment_id, array_agg(m.first_number) AS firsts,
                        array_agg(m.chunk_count) AS counts
@@ -58,14 +60,20 @@ _TARGET = """
 
 @asynccontextmanager
 async def asking(
-    database: Database, *, customer_id: CustomerId, rag_id: RagId
+    database: Database, *, customer_id: CustomerId, rag_id: RagId, token_hash: bytes = b""
 ) -> AsyncIterator[tuple[Tx, Target | None]]:
     """A transaction for a question to a RAG, and what answers it; None: there is no such RAG.
 
-    All of its statements see one moment: an answer is never half old and half new.
+    All of its statements see one moment: an answer is never half old and half new. `token_hash`:
+    of the access key that the caller is known by, if it has yet to be seen that it is good still;
+    else InvalidCredentials.
     """
-    opening = Opening(name="answering", statement=_TARGET, ids=(customer_id, rag_id))
+    values = (customer_id, rag_id, token_hash)
+    opening = Opening(name="answering", statement=_TARGET, values=values)
     async with database.transaction(
         customer_id=customer_id, snapshot=True, settings=near.SETTINGS, opening=opening
     ) as tx:
-        yield tx, convert(tx.opened[0], Target) if tx.opened else None
+        row = next(iter(tx.opened), None)
+        if row is not None and not row["is_good"]:
+            raise InvalidCredentials("The access key has ended.")
+        yield tx, None if row is None else convert(row, Target)

@@ -123,7 +123,7 @@ async def test_the_statements_of_a_question_read_by_index_only(store: Store) -> 
     async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (tx, target):
         assert target
         rows = await tx.connection.execute(
-            b"EXPLAIN EXECUTE answering('%b', '%b')"
+            b"EXPLAIN EXECUTE answering('%b', '%b', '')"
             % (customer_id.hex.encode(), rag_id.hex.encode()),
             prepare=False,
         )

@@ -195,6 +195,38 @@ def test_what_ends_a_key_ends_it_in_every_process_at_once(
         assert took_s < REVOKED_WITHIN_S
 
 
+def questions(house: House) -> list[tuple[str, dict[str, object], int]]:
+    """Paths and bodies of questions, and what their caller is told."""
+    asked = {"query": "Where does it grow?"}
+    path = f"/rags/{house.theirs.ids['rag']}/query"
+    return [(path, asked, 200), (path, {}, 400), (f"/rags/{uuid4()}/query", asked, 404)]
+
+
+@pytest.mark.parametrize("end", ["revoke", "expire"])
+@pytest.mark.parametrize("number", range(3))
+def test_the_very_next_question_with_an_ended_key_is_refused(
+    house: House, second_process: str, end: str, number: int
+) -> None:
+    """Whose key it is, is remembered for questions: here each process has seen it."""
+    path, body, code = questions(house)[number]
+    key = house.client.post("/accesskeys", headers=house.theirs.headers(""), json={"name": "k"})
+    headers = {"authorization": f"Bearer {key.json()['token']}"}
+    urls = [f"{url}{path}" for url in (str(house.client.base_url).rstrip("/"), second_process)]
+    for url in urls * 3:
+        answer = httpx.post(url, headers=headers, json=body)
+        assert answer.status_code == code, answer.text
+    if end == "revoke":
+        house.client.delete(f"/accesskeys/{key.json()['id']}", headers=house.theirs.headers(""))
+    else:
+        with psycopg.connect(house.admin_url) as connection:
+            connection.execute(
+                "UPDATE accesskeys SET expires_at = now() WHERE id = %s", [key.json()["id"]]
+            )
+    for url in urls * 2:
+        answer = httpx.post(url, headers=headers, json=body)
+        assert answer.status_code == 401, answer.text
+
+
 def test_a_key_ends_by_itself_when_it_expires(house: House) -> None:
     tenant = stranger(house, "short")
     asked = {"name": "short", "expire_s": 1}

@@ -25,7 +25,7 @@ async def single(store: Store) -> AsyncIterator[Database]:
 
 
 def named(rag_id: UUID) -> Opening:
-    return Opening(name="named", statement="SELECT name FROM rags WHERE id = $1", ids=(rag_id,))
+    return Opening(name="named", statement="SELECT name FROM rags WHERE id = $1", values=(rag_id,))
 
 
 async def opened(database: Database, customer_id: CustomerId, rag_id: UUID) -> list[str]:
@@ -89,7 +89,7 @@ async def test_openings_of_several_names_live_beside_one_another(
     other = Opening(
         name="other",
         statement="SELECT $1 = r.customer_id AS mine FROM rags r WHERE r.id = $2",
-        ids=(customer_id, rag_id),
+        values=(customer_id, rag_id),
     )
     for _ in range(2):
         assert await opened(single, customer_id, rag_id)
