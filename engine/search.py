@@ -154,6 +154,8 @@ class Search:
             vector = asyncio.ensure_future(embedder.embed_query(wanted.text))
             if embedder.is_remote:
                 await vector
+            else:
+                await asyncio.sleep(0)  # the model is at work then, before anything else is done
         except ModelUnavailable:
             self._models_of.pop(key, None)
             if remembered:  # the RAG may have another one by now
