@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +24,14 @@ from engine.errors import (
 )
 from engine.filters import Filter, predicate, read_filter
 from engine.hits import Hit, Mode
+from engine.librarysearch import LibrarySearch
 from engine.models import CustomerId, Noun, RagId, SourceId
 from engine.retrieval import Question, candidates, candidates_for
 from engine.sources import filter_rules, selected
-from engine.store import Database, Tx, entries, rags, sources, targets, vectors
+from engine.store import Database, Tx, sources, targets
 from engine.store.hits import Found
 from engine.store.targets import Target
 from engine.store.termcache import TermCache
-from engine.store.vectors import SourceHit
 from engine.text import clean_text
 
 # A library is read as far as people read: what ranks lower answers nothing any more.
@@ -46,8 +45,6 @@ WIDER = 5
 CANDIDATES_MAX = 2_500
 TRIES = 3  # when the model changed, or the ANN table was rebuilt, while a question was under way
 REMEMBERED_MAX = 10_000
-
-Asked = dict[str, NDArray[np.float32]]  # a question as each model sees it
 
 
 class _Wanted(Noun, frozen=True, kw_only=True):
@@ -83,6 +80,7 @@ class Search:
         self._models = models
         self._limits = limits
         self._terms = TermCache(bytes_max=limits.terms_remembered_bytes_max)
+        self._library = LibrarySearch(database=database, models=models, terms=self._terms)
         self._models_of: dict[tuple[CustomerId, RagId], str] = {}
 
     async def query(
@@ -266,37 +264,9 @@ class Search:
         if kinds and all(kind is EntryKind.FOLDER for kind in kinds):
             return ()
         end = min(offset + page_size + 1, RANK_MAX)
-        ask = partial(self._library, customer_id, question=question, kinds=kinds)
-        while (hits := await ask(offset=offset, end=end)) is None:  # as in `query`
-            continue
-        return hits
-
-    async def _library(
-        self,
-        customer_id: CustomerId,
-        *,
-        question: str,
-        kinds: tuple[EntryKind, ...],
-        offset: int,
-        end: int,
-    ) -> tuple[EntryHit, ...] | None:
-        """None when a profile that was read first does not answer any more: its documents would be
-        missing, or there twice."""
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            live = await rags.live_profiles(tx, customer_id=customer_id)
-            models = await vectors.library_models(tx, customer_id=customer_id)
-        asked = await self._asked(models, question=question)
-        async with self._database.transaction(customer_id=customer_id) as tx:
-            hits = await _ranked(tx, customer_id=customer_id, asked=asked, kinds=kinds, limit=end)
-            if not await rags.still_live(tx, customer_id=customer_id, ids=live):
-                return None
-            return await _with_entries(tx, customer_id=customer_id, hits=hits[offset:])
-
-    async def _asked(self, models: Sequence[str], *, question: str) -> Asked:
-        """The question's vector under each model that the customer's documents answer by."""
-        return {
-            model: await (await self._models.open(model)).embed_query(question) for model in models
-        }
+        return await self._library.documents(
+            customer_id, question=question, kinds=kinds, offset=offset, end=end
+        )
 
     def _check_ranks(self, question: str, *, offset: int) -> None:
         details = self._question_details(question)
@@ -367,34 +337,3 @@ async def _check_sources(tx: Tx, *, wanted: _Wanted) -> None:
     )
     if details:
         raise SourceNotFound("Some sources are not in this RAG.", details=details)
-
-
-async def _ranked(
-    tx: Tx, *, customer_id: CustomerId, asked: Asked, kinds: tuple[EntryKind, ...], limit: int
-) -> list[SourceHit]:
-    """The `limit` best documents over all models; a document answers by one of them only."""
-    found: list[SourceHit] = []
-    for model, vector in asked.items():
-        found += await vectors.search_library(
-            tx,
-            customer_id=customer_id,
-            embedding_model=model,
-            vector=vector,
-            kinds=kinds,
-            limit=limit,
-        )
-    return sorted(found, key=lambda hit: (-hit.dense, hit.source_id))[:limit]
-
-
-async def _with_entries(
-    tx: Tx, *, customer_id: CustomerId, hits: Sequence[SourceHit]
-) -> tuple[EntryHit, ...]:
-    """Without those that were deleted since their chunks were read."""
-    known = await entries.many(
-        tx, customer_id=customer_id, entry_ids=[hit.source_id for hit in hits]
-    )
-    return tuple(
-        EntryHit(entry=known[hit.source_id], text=hit.text, score=min(max(hit.dense, 0.0), 1.0))
-        for hit in hits
-        if hit.source_id in known
-    )

@@ -48,23 +48,23 @@ async def gathered(
     tx: Tx,
     *,
     customer_id: CustomerId,
-    profile_id: ProfileId,
+    profile_id: ProfileId | None,
     heads: Sequence[Head],
     question: str,
     source_ids: Sequence[SourceId] | None,
     cache: TermCache,
 ) -> Words:
     """What is needed to rank the live chunks of a profile by the words of a question. `heads`: of
-    the segments that answer for it.
+    the segments that answer for it; without a profile those of several.
 
-    `source_ids`: only those of these sources are hits; how rare a term is counts over all of them
-    still.
+    `source_ids`: only those of these sources of the profile are hits; how rare a term is counts
+    over all of them still.
     """
     terms = question_terms(question, analysers=sorted({a for h in heads for a in h.analysers}))
     segments = {head.id: _segment(head) for head in heads}
     keys = [term_key(term) for term in terms]
     await _recall(tx, customer_id=customer_id, segments=segments, keys=keys, cache=cache)
-    if source_ids is not None and keys:
+    if source_ids is not None and profile_id is not None and keys:
         await _restrict(
             tx,
             customer_id=customer_id,

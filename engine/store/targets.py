@@ -32,6 +32,21 @@ class Target(Noun, frozen=True, kw_only=True):
     segments: tuple[Head, ...]
 
 
+_LIBRARY_HEADS = """
+    SELECT s.id, s.chunk_count, s.analysers, COALESCE(dead.firsts, '{}') AS dead_firsts,
+           COALESCE(dead.counts, '{}') AS dead_counts
+    FROM rags r
+    JOIN segments s ON s.profile_id = r.profile_live AND s.customer_id = %(customer_id)s
+                    AND s.state = 'live'
+    LEFT JOIN LATERAL (
+        SELECT array_agg(m.first_number) AS firsts, array_agg(m.chunk_count) AS counts
+        FROM dead_members d JOIN segment_members m ON m.id = d.member_id
+        WHERE d.profile_id = s.profile_id AND d.customer_id = %(customer_id)s
+          AND m.customer_id = %(customer_id)s AND m.segment_id = s.id) dead ON true
+    WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
+    ORDER BY s.id
+"""
+
 # Segments and their dead in one statement, because a merge drops the marks of what it leaves out.
 _TARGET = f"""
     SELECT {accesskeys.IS_GOOD} AS is_good,
@@ -77,3 +92,8 @@ async def asking(
         if row is not None and not row["is_good"]:
             raise InvalidCredentials("The access key has ended.")
         yield tx, None if row is None else convert(row, Target)
+
+
+async def library_heads(tx: Tx, *, customer_id: CustomerId) -> list[Head]:
+    """Of the segments by which a customer's RAGs answer, all of them."""
+    return await tx.all(Head, _LIBRARY_HEADS, {"customer_id": customer_id})

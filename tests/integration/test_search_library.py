@@ -28,7 +28,7 @@ from engine.search import RANK_MAX, Search
 from engine.store import chunks, hits, indexes, rags, vectors
 from engine.store.claims import ClaimedIndex
 from engine.store.hits import Asked
-from engine.store.vectors import SourceHit
+from engine.store.vectors import Ranking, SourceHit
 
 pytestmark = pytest.mark.anyio
 
@@ -128,8 +128,7 @@ class Shelf:
                 customer_id=self.customer_id,
                 embedding_model=model,
                 vector=vector,
-                kinds=kinds,
-                limit=limit,
+                ranking=Ranking(kinds=kinds, limit=limit),
             )
 
     async def found_in(self, rag_id: RagId, vector: Vectors) -> list[SourceId]:
@@ -260,8 +259,7 @@ async def test_another_customers_documents_never_answer(shelf: Shelf) -> None:
             customer_id=shelf.customer_id,
             embedding_model=MODEL,
             vector=ONE[0],
-            kinds=EVERY_KIND,
-            limit=9,
+            ranking=Ranking(limit=9),
         )
         assert [hit.source_id for hit in hits] == [mine]
         assert await vectors.library_models(tx, customer_id=shelf.customer_id) == [MODEL]
