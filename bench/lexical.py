@@ -265,10 +265,8 @@ async def _ranked(tx: Tx, place: Place, *, heads: Sequence[Head], question: str)
     words = await postings.gathered(
         tx,
         customer_id=place.customer_id,
-        profile_id=place.profile_id,
         heads=heads,
         question=question,
-        source_ids=None,
         cache=place.terms,
     )
     best = words.best(limit=100)

@@ -114,6 +114,10 @@ class Access:
             return None
         return Presumed(customer_id=customer_id, token_hash=digest)
 
+    def confirm(self, presumed: Presumed) -> None:
+        """The key was seen to be right again."""
+        self._remember(presumed.token_hash, presumed.customer_id)
+
     def _remember(self, digest: bytes, customer_id: CustomerId) -> None:
         self._seen[digest] = (customer_id, monotonic())
         self._seen.move_to_end(digest)

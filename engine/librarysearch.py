@@ -20,7 +20,7 @@ from engine.store import Database, Tx, entries, postings, rags, targets, vectors
 from engine.store.termcache import TermCache
 from engine.store.vectors import Ranking, SourceHit
 
-# By their words so many passages count; what ranks lower has next to none of a question's words.
+# By their words so many passages count: as many as documents are ranked.
 WORDED_MAX = 1_000
 
 Vectors = dict[str, NDArray[np.float32]]  # a question as each model sees it
@@ -69,7 +69,8 @@ class LibrarySearch:
             live = await rags.live_profiles(tx, customer_id=customer_id)
             models = await vectors.library_models(tx, customer_id=customer_id)
         asked = await self._asked(models, question=wanted.question)
-        async with self._database.transaction(customer_id=customer_id) as tx:
+        # What is live, its words and its passages are of one moment.
+        async with self._database.transaction(customer_id=customer_id, snapshot=True) as tx:
             words = await self._words(tx, wanted)
             hits = await _ranked(tx, wanted, asked=asked, words=words)
             if not await rags.still_live(tx, customer_id=customer_id, ids=live):
@@ -84,17 +85,18 @@ class LibrarySearch:
         }
 
     async def _words(self, tx: Tx, wanted: _Wanted) -> Best:
-        """How rare a word is counts over the whole library. In a thread: of many RAGs each has
-        segments of its own."""
+        """How rare a word is counts over the whole library, whatever kinds are asked for. Ranked in
+        a thread: of many RAGs each has segments of its own."""
+        customer_id = wanted.customer_id
         words = await postings.gathered(
             tx,
-            customer_id=wanted.customer_id,
-            profile_id=None,
-            heads=await targets.library_heads(tx, customer_id=wanted.customer_id),
+            customer_id=customer_id,
+            heads=await targets.library_heads(tx, customer_id=customer_id),
             question=wanted.question,
-            source_ids=None,
             cache=self._terms,
         )
+        if wanted.kinds:
+            await postings.restrict_kinds(tx, words, customer_id=customer_id, kinds=wanted.kinds)
         return await asyncio.to_thread(words.best, limit=WORDED_MAX)
 
 

@@ -217,15 +217,22 @@ async def _matching(tx: Tx, *, question: Question, limit: int, terms: TermCache)
 async def _gathered(
     tx: Tx, *, question: Question, source_ids: Sequence[SourceId] | None, terms: TermCache
 ) -> postings.Words:
-    return await postings.gathered(
+    words = await postings.gathered(
         tx,
         customer_id=question.customer_id,
-        profile_id=question.target.profile_id,
         heads=question.target.segments,
         question=question.text,
-        source_ids=source_ids,
         cache=terms,
     )
+    if source_ids is not None and words.keys:
+        await postings.restrict(
+            tx,
+            words,
+            customer_id=question.customer_id,
+            profile_id=question.target.profile_id,
+            source_ids=source_ids,
+        )
+    return words
 
 
 async def _is_approximate(tx: Tx, *, question: Question, limit: int, exact_chunks_max: int) -> bool:

@@ -1,7 +1,7 @@
 """Where a text speaks about a question: an excerpt of it, cut into what was asked for and the rest.
 
-Pure, and about words only: which text answers at all is decided by vectors elsewhere, so a text may
-well have none of the words.
+Pure, and about words only: which text answers at all is decided elsewhere, by vectors as well, so a
+text may well have none of the words.
 """
 
 import re

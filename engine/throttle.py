@@ -56,8 +56,7 @@ class Throttle:
         Credentials that were right lately pass: who shares an address with a guesser must not be
         shut out. They are checked all the same, so that a revoked key ends at once.
         """
-        raw = credentials.encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(raw, key=self._secret, digest_size=16).digest()
+        digest = self._digest(credentials)
         is_known = self._is_known(digest)
         if not is_known:
             self.address(address)
@@ -74,6 +73,14 @@ class Throttle:
         if not is_known:
             self._strangers.give_back(address, now_s=monotonic())
         self._remember(digest)
+
+    def remember(self, credentials: str) -> None:
+        """Credentials that were found to be right elsewhere."""
+        self._remember(self._digest(credentials))
+
+    def _digest(self, credentials: str) -> bytes:
+        raw = credentials.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(raw, key=self._secret, digest_size=16).digest()
 
     def _is_known(self, digest: bytes) -> bool:
         return monotonic() - self._known.get(digest, -KNOWN_S) < KNOWN_S

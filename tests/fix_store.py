@@ -109,6 +109,27 @@ class Store:
         rows = await self.fetch("SELECT id FROM sources WHERE url = %(url)s", url=url)
         return SourceId(rows[0]["id"])
 
+    async def becomes_file(self, source_id: SourceId, *, written: bool) -> None:
+        """A URL becomes a file, or a text that somebody wrote."""
+        await self.execute(
+            """
+            WITH bytes AS (
+                INSERT INTO blobs (customer_id, sha256, file_bytes)
+                SELECT customer_id, sha256(id::text::bytea), 1 FROM sources
+                WHERE id = %(source_id)s RETURNING customer_id, sha256
+            ), file AS (
+                INSERT INTO files (customer_id, name, filename, media_type, file_bytes, sha256,
+                                   kept, written)
+                SELECT customer_id, 'a file', 'a.txt', 'text/plain', 1, sha256, false, %(written)s
+                FROM bytes RETURNING id
+            )
+            UPDATE sources SET url = NULL, url_key = NULL, file_id = (SELECT id FROM file)
+            WHERE id = %(source_id)s
+            """,
+            source_id=source_id,
+            written=written,
+        )
+
     async def source_row(self, source_id: SourceId) -> dict[str, Any]:
         return (await self.fetch("SELECT * FROM sources WHERE id = %(id)s", id=source_id))[0]
 

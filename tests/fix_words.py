@@ -120,12 +120,18 @@ async def ranked(
     words = await postings.gathered(
         tx,
         customer_id=customer_id,
-        profile_id=target.profile_id,
         heads=target.segments,
         question=question,
-        source_ids=source_ids,
         cache=cache,
     )
+    if source_ids is not None:
+        await postings.restrict(
+            tx,
+            words,
+            customer_id=customer_id,
+            profile_id=target.profile_id,
+            source_ids=source_ids,
+        )
     best = words.best(limit=limit)
     found = await postings.placed(tx, customer_id=customer_id, best=best, limit=limit)
     return [Ranked(each.index_id, each.generation, each.ordinal, each.score) for each in found]

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,7 +15,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import State as AppState
 
-from engine.access import Access
+from engine.access import Access, Presumed
 from engine.api import edge
 from engine.api.body import (
     arriving,
@@ -27,11 +27,11 @@ from engine.api.body import (
     require_json,
 )
 from engine.api.form import Form, FormRules, is_form, read_form
-from engine.api.headers import tell
-from engine.api.ratelimit import admitted, identified
+from engine.api.headers import Headers, tell
+from engine.api.ratelimit import admitted, headers_of, identified, seen_right
 from engine.config import Limits, Settings
 from engine.documents import Documents
-from engine.errors import DatabaseUnavailable, Detail, EngineError, Overloaded
+from engine.errors import DatabaseUnavailable, Detail, EngineError, Overloaded, RateLimited
 from engine.files import Files
 from engine.health import Health
 from engine.idempotency import Idempotency, Keep, Keyed, Replay
@@ -73,9 +73,15 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: Idempotency
 
 
+class Presumption(NamedTuple):
+    """By what a caller is presumed, and what is told of the customer's rate once that is seen."""
+
+    by: Presumed
+    told: Headers
+
+
 class Call:
-    """A request whose caller is known. `token_hash`: of the key by which that is presumed, empty
-    where it was asked for."""
+    """A request whose caller is known; `presumed`: by a key that has yet to be looked for."""
 
     def __init__(
         self,
@@ -84,36 +90,47 @@ class Call:
         customer_id: CustomerId,
         verbs: Verbs,
         settings: Settings,
-        token_hash: bytes = b"",
+        presumed: Presumption | None = None,
     ) -> None:
         self.request = request
         self.customer_id = customer_id
-        self.token_hash = token_hash
+        self._presumed = presumed
         self.verbs = verbs
         self.limits: Limits = settings.limits
         self.base_url = settings.base_url
         self._arrived = hashlib.sha256(f"{request.method} {_canonical(request)}\n".encode())
 
+    @property
+    def token_hash(self) -> bytes:
+        """Of the key by which the caller is presumed, empty where it was asked for."""
+        return self._presumed.by.token_hash if self._presumed else b""
+
     @asynccontextmanager
     async def confirmed(self) -> AsyncIterator[None]:
-        """Around what a presumed caller is told: who is known no more is refused for that alone."""
+        """Around what looks for the key of a presumed caller. Until it was found, nobody is told
+        anything of the customer: who is known no more is refused for that alone."""
         try:
             yield
         except (DatabaseUnavailable, Overloaded):
             raise  # there is nobody to ask
         except EngineError:
-            if self.token_hash:
-                await self._ask_again()
+            if self._presumed:
+                await self._ask_again(self._presumed)
             raise
+        if self._presumed:
+            self.verbs.access.confirm(self._presumed.by)
+            seen_right(self.request, throttle=self.verbs.throttle)
+            tell(self.request.scope, *self._presumed.told)
 
-    async def _ask_again(self) -> None:
+    async def _ask_again(self, presumed: Presumption) -> None:
         """Raises Unauthenticated when the key speaks for nobody any more."""
-        self.verbs.access.forget(self.token_hash)
+        self.verbs.access.forget(presumed.by.token_hash)
         await identified(
             self.request,
             throttle=self.verbs.throttle,
             authenticate=lambda: _by_access_key(self.request, self.verbs.access),
         )
+        tell(self.request.scope, *presumed.told)
 
     def query(self, name: str) -> str | None:
         """A query parameter. Raises InvalidRequest when it is given more than once."""
@@ -294,13 +311,16 @@ async def presumed(request: HttpRequest) -> Call:
     found = verbs.access.presumed(_token(request))
     if found is None:
         return await called(request)
-    await admitted(request, throttle=verbs.throttle, customer_id=found.customer_id)
+    try:
+        left = await verbs.throttle.customer(found.customer_id)
+    except RateLimited:
+        return await called(request)  # which asks first whose rate that is
     return Call(
         request=request,
         customer_id=found.customer_id,
         verbs=verbs,
         settings=request.app.state.settings,
-        token_hash=found.token_hash,
+        presumed=Presumption(by=found, told=headers_of(left)),
     )
 
 

@@ -54,6 +54,11 @@ async def admitted(
     tell(request.scope, *headers_of(await throttle.customer(customer_id)))
 
 
+def seen_right(request: Request[Any, Any, Any], *, throttle: Throttle) -> None:
+    """The credentials of a request that did not come through `identified`."""
+    throttle.remember(_credentials(request))
+
+
 def _credentials(request: Request[Any, Any, Any]) -> str:
     given = [request.headers.get(name, "") for name in CREDENTIALS]
     return "\n".join([*given, *request.query_params.getall("accesskey", [])])

@@ -21,6 +21,11 @@ from engine.text import is_clean
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+# Of what stands in `sources s` and `files f`; no folder does.
+KIND: LiteralString = """
+    CASE WHEN s.url IS NOT NULL THEN 'url' WHEN f.written THEN 'text' ELSE 'file' END
+"""
+
 
 class Below(Noun, frozen=True, kw_only=True):
     """A live source somewhere under a folder, with the RAG to lock for it."""
@@ -105,7 +110,7 @@ async def _source_places(tx: Tx, *, params: Params) -> list[EntryCursor]:
     """A key is text that compares by code point: the name, or a number padded with zeros."""
     return await _planned(
         tx,
-        """
+        f"""
         SELECT %(group)s::int AS "group", e.key, e.id FROM (
             SELECT s.id, s.created_at, (CASE %(sort)s
                 WHEN 'name' THEN lower(s.name)
@@ -120,8 +125,7 @@ async def _source_places(tx: Tx, *, params: Params) -> list[EntryCursor]:
             WHERE s.customer_id = %(customer_id)s AND s.deleted_at IS NULL
               AND (%(within)s::uuid[] IS NULL OR s.folder_id = ANY(%(within)s))
               AND (%(prefix)s = '' OR starts_with(lower(s.name), lower(%(prefix)s)))
-              AND (%(kinds)s::text[] IS NULL OR CASE WHEN s.url IS NOT NULL THEN 'url'
-                   WHEN f.written THEN 'text' ELSE 'file' END = ANY(%(kinds)s))
+              AND (%(kinds)s::text[] IS NULL OR {KIND} = ANY(%(kinds)s))
               AND (%(created_from)s::timestamptz IS NULL
                    OR (NOT %(descending)s AND s.created_at >= %(created_from)s)
                    OR (%(descending)s AND s.created_at <= %(created_from)s))
@@ -199,10 +203,9 @@ async def get(tx: Tx, *, customer_id: CustomerId, entry_id: UUID) -> Entry | Non
 async def _sources(tx: Tx, *, params: Params) -> list[_EntryRow]:
     return await tx.all(
         _EntryRow,
-        """
+        f"""
         SELECT s.id, s.customer_id, s.name, s.created_at, s.updated_at, s.rag_id, s.url,
-               CASE WHEN s.url IS NOT NULL THEN 'url' WHEN f.written THEN 'text' ELSE 'file' END
-                   AS kind,
+               {KIND} AS kind,
                COALESCE(NULLIF(s.original_bytes, 0), f.file_bytes, 0) AS byte_count, f.filename,
                s.state, CASE WHEN s.state <> 'ready' THEN s.failure END AS failure, s.folder_id
         FROM sources s

@@ -9,12 +9,16 @@ and members never change, and outlive their replacement for a while.
 from collections.abc import Iterable, Sequence
 from typing import LiteralString, NamedTuple
 
+from engine.entries import EntryKind
 from engine.inverted import Best, Segment, best
 from engine.lexical import question_terms, term_key
 from engine.models import CustomerId, IndexId, Noun, ProfileId, SourceId
 from engine.store.database import Tx
+from engine.store.entries import KIND
 from engine.store.targets import Head
 from engine.store.termcache import TermCache
+
+SEGMENTS_AT_ONCE = 100  # of which pages are asked for by one statement, and read without a pause
 
 
 class Scored(Noun, frozen=True, kw_only=True):
@@ -48,31 +52,19 @@ async def gathered(
     tx: Tx,
     *,
     customer_id: CustomerId,
-    profile_id: ProfileId | None,
     heads: Sequence[Head],
     question: str,
-    source_ids: Sequence[SourceId] | None,
     cache: TermCache,
 ) -> Words:
-    """What is needed to rank the live chunks of a profile by the words of a question. `heads`: of
-    the segments that answer for it; without a profile those of several.
-
-    `source_ids`: only those of these sources of the profile are hits; how rare a term is counts
-    over all of them still.
-    """
+    """What is needed to rank live chunks by the words of a question. `heads`: of the segments that
+    answer for their profile, or for several."""
     terms = question_terms(question, analysers=sorted({a for h in heads for a in h.analysers}))
-    segments = {head.id: _segment(head) for head in heads}
+    segments = [_segment(head) for head in heads]
     keys = [term_key(term) for term in terms]
-    await _recall(tx, customer_id=customer_id, segments=segments, keys=keys, cache=cache)
-    if source_ids is not None and profile_id is not None and keys:
-        await _restrict(
-            tx,
-            customer_id=customer_id,
-            profile_id=profile_id,
-            segments=segments,
-            source_ids=source_ids,
-        )
-    return Words(segments=list(segments.values()), keys=keys)
+    for first in range(0, len(segments), SEGMENTS_AT_ONCE):
+        some = {each.id: each for each in segments[first : first + SEGMENTS_AT_ONCE]}
+        await _recall(tx, customer_id=customer_id, segments=some, keys=keys, cache=cache)
+    return Words(segments=segments, keys=keys)
 
 
 def _segment(head: Head) -> Segment:
@@ -140,16 +132,15 @@ async def _fetch(
         segments[row["segment_id"]].take(row["content"], keys=wanted)
 
 
-async def _restrict(
+async def restrict(
     tx: Tx,
+    words: Words,
     *,
     customer_id: CustomerId,
     profile_id: ProfileId,
-    segments: dict[int, Segment],
     source_ids: Sequence[SourceId],
 ) -> None:
-    for segment in segments.values():
-        segment.hide_all()
+    """Only chunks of these sources of a profile are hits; how rare a term is counts over all."""
     ranges = await tx.all(
         _Range,
         """
@@ -163,9 +154,40 @@ async def _restrict(
             "profile_id": profile_id,
             "customer_id": customer_id,
             "source_ids": list(source_ids),
-            "segment_ids": list(segments),
+            "segment_ids": [each.id for each in words.segments],
         },
     )
+    _show(words, ranges)
+
+
+async def restrict_kinds(
+    tx: Tx, words: Words, *, customer_id: CustomerId, kinds: Sequence[EntryKind]
+) -> None:
+    """As `restrict`, to documents of these kinds, of whatever profile."""
+    ranges = await tx.all(
+        _Range,
+        f"""
+        SELECT m.segment_id, m.first_number, m.chunk_count
+        FROM segment_members m
+        JOIN indexes i ON i.id = m.index_id AND i.customer_id = %(customer_id)s
+        JOIN sources s ON s.id = i.source_id
+        LEFT JOIN files f ON f.id = s.file_id
+        WHERE m.segment_id = ANY(%(segment_ids)s) AND m.customer_id = %(customer_id)s
+          AND {KIND} = ANY(%(kinds)s)
+        """,
+        {
+            "customer_id": customer_id,
+            "segment_ids": [each.id for each in words.segments],
+            "kinds": [kind.value for kind in kinds],
+        },
+    )
+    _show(words, ranges)
+
+
+def _show(words: Words, ranges: Iterable[_Range]) -> None:
+    segments = {each.id: each for each in words.segments}
+    for segment in words.segments:
+        segment.hide_all()
     for each in ranges:
         segments[each.segment_id].show(each.first_number, count=each.chunk_count)
 

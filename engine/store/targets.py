@@ -38,11 +38,12 @@ _LIBRARY_HEADS = """
     FROM rags r
     JOIN segments s ON s.profile_id = r.profile_live AND s.customer_id = %(customer_id)s
                     AND s.state = 'live'
-    LEFT JOIN LATERAL (
-        SELECT array_agg(m.first_number) AS firsts, array_agg(m.chunk_count) AS counts
+    LEFT JOIN (
+        SELECT m.segment_id, array_agg(m.first_number) AS firsts,
+               array_agg(m.chunk_count) AS counts
         FROM dead_members d JOIN segment_members m ON m.id = d.member_id
-        WHERE d.profile_id = s.profile_id AND d.customer_id = %(customer_id)s
-          AND m.customer_id = %(customer_id)s AND m.segment_id = s.id) dead ON true
+        WHERE d.customer_id = %(customer_id)s AND m.customer_id = %(customer_id)s
+        GROUP BY m.segment_id) dead ON dead.segment_id = s.id
     WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
     ORDER BY s.id
 """

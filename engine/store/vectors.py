@@ -19,6 +19,7 @@ from engine.inverted import NO_HITS, Best
 from engine.models import CustomerId, Noun, SourceId
 from engine.store import postings
 from engine.store.database import Tx
+from engine.store.entries import KIND
 from engine.store.vectortypes import know_vectors
 
 
@@ -76,7 +77,7 @@ async def search_library(
                 "kinds": [kind.value for kind in ranking.kinds],
                 "dense_share": ranking.dense_share,
                 "most": ranking.words.most or 1.0,
-                "limit": ranking.worded_max,
+                "limit": ranking.worded_max,  # as `places` calls it
                 "documents": ranking.limit,
                 **postings.as_params(ranking.words),
             },
@@ -97,8 +98,7 @@ _LIBRARY = f"""
         WHERE r.customer_id = %(customer_id)s AND r.deleted_at IS NULL
           AND i.customer_id = %(customer_id)s
           AND (%(any_kind)s
-               OR CASE WHEN s.url IS NOT NULL THEN 'url'
-                       WHEN f.written THEN 'text' ELSE 'file' END = ANY(%(kinds)s))
+               OR {KIND} = ANY(%(kinds)s))
     ), near AS (
         SELECT DISTINCT ON (source_id) index_id, generation, ordinal, source_id, dense
         FROM scored ORDER BY source_id, dense DESC, ordinal

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import contract_shapes as shapes
 import httpx
@@ -200,6 +201,25 @@ def test_a_revoked_key_ends_at_once_however_well_it_was_known(base_url, caller):
         assert revoked.get("/rags").status_code == 200
         caller.ok("DELETE", f"/accesskeys/{key['id']}")
         assert revoked.get("/rags").status_code == 401
+
+
+def test_an_ended_key_is_told_so_even_where_its_customer_has_no_rate_left(base_url, caller):
+    """Also by questions, for which a known key is looked for together with what answers."""
+    question = {"url": f"/rags/{uuid4()}/query", "json": {"query": "?"}}
+    key = caller.ok("POST", "/accesskeys", json={"name": "short"})
+    with Caller(base_url, token=key["token"]) as revoked:
+        revoked.headers.update(from_address("198.51.100.11"))
+        assert revoked.post(**question).status_code == 404
+        while (late := revoked.post(**question)).status_code == 404:
+            pass
+        refused(late, 429, "RATE_LIMITED")
+        time.sleep(int(late.headers["Retry-After"]))
+        caller.ok("DELETE", f"/accesskeys/{key['id']}")
+        while caller.get("/rags").status_code == 200:
+            pass
+        told = revoked.post(**question)
+        assert told.status_code == 401
+        assert "RateLimit-Remaining" not in told.headers
 
 
 # Quotas ------------------------------------------------------------------------------------------

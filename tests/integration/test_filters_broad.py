@@ -90,11 +90,15 @@ async def test_the_best_by_words_of_what_matches_are_those_of_a_list(
     monkeypatch.setattr(retrieval, "SPARE", 2)
     customer_id, rag_id = await numbered(store)
     sent: list[bool] = []
-    whole = postings.gathered
+    whole, restricted = postings.gathered, postings.restrict
 
     async def gathered(*args, **kwargs):
-        sent.append(kwargs["source_ids"] is not None)
+        sent.append(False)
         return await whole(*args, **kwargs)
+
+    async def restrict(*args, **kwargs):
+        sent[-1] = True
+        await restricted(*args, **kwargs)
 
     for share in SHARES:
         async with store.api.transaction(customer_id=customer_id) as tx:
@@ -107,6 +111,7 @@ async def test_the_best_by_words_of_what_matches_are_those_of_a_list(
         )
         with monkeypatch.context() as patch:
             patch.setattr(postings, "gathered", gathered)
+            patch.setattr(postings, "restrict", restrict)
             got = await found(
                 store, customer_id, rag_id, wanted=below(share), source_ids=source_ids, limit=limit
             )

@@ -14,7 +14,8 @@ from engine.embedding import Models, Registry
 from engine.entries import EntryHit, EntryKind
 from engine.models import CustomerId, Passage, RagId, SourceId
 from engine.search import Search
-from engine.store import chunks, indexes, rags, segments, sources
+from engine.store import chunks, indexes, postings, rags, segments, sources
+from engine.store.termcache import TermCache
 from workers.words import words
 
 pytestmark = pytest.mark.anyio
@@ -65,10 +66,10 @@ class Library(NamedTuple):
             )
 
     async def ask(
-        self, query: str, *, kinds: tuple[EntryKind, ...] = (), page_size: int = 50
+        self, query: str, *, kinds: tuple[EntryKind, ...] = (), page_size: int = 50, offset: int = 0
     ) -> tuple[EntryHit, ...]:
         return await self.search.library(
-            self.customer_id, query=query, kinds=kinds, page_size=page_size, offset=0
+            self.customer_id, query=query, kinds=kinds, page_size=page_size, offset=offset
         )
 
 
@@ -166,12 +167,45 @@ async def test_words_of_a_deleted_rag_and_of_strangers_find_nothing(library: Lib
     assert hit.score < 0.6
 
 
-async def test_words_find_only_documents_of_the_kinds_that_were_asked_for(
-    library: Library,
+async def test_words_count_for_the_kinds_that_were_asked_for(
+    library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await library.document(await library.rag(), CODES[13])
-    assert await library.ask(CODE, kinds=(EntryKind.FILE, EntryKind.TEXT)) == ()
-    assert len(await library.ask(CODE, kinds=(EntryKind.URL,))) == 1
+    """However many of other kinds have them as well; how rare they are counts over all."""
+    monkeypatch.setattr(librarysearch, "WORDED_MAX", 2)
+    rag_id = await library.rag()
+    for _ in range(4):
+        await library.document(rag_id, "E53: the pump.")
+    wanted = [await library.document(rag_id, text) for text in (CODES[13], "A pump.")]
+    for source_id in wanted:
+        await library.store.becomes_file(source_id, written=False)
+    assert await library.ask(CODE, kinds=(EntryKind.TEXT,)) == ()
+    assert len(await library.ask(CODE, kinds=(EntryKind.URL,))) == 4
+    first, second = await library.ask("E53 pump", kinds=(EntryKind.FILE, EntryKind.TEXT))
+    assert [first.entry.id, second.entry.id] == wanted
+    assert first.score > 0.5 > second.score
+
+
+async def test_pages_follow_each_other_by_words_too(library: Library) -> None:
+    rag_ids = [await library.rag(), await library.rag()]
+    for number, text in enumerate(CODES):
+        await library.document(rag_ids[number % 2], text)
+    whole = await library.ask("E45 E46 E47 and the pump")
+    assert len(whole) == len(CODES)
+    for offset in range(0, len(CODES), 3):
+        page = await library.ask("E45 E46 E47 and the pump", page_size=2, offset=offset)
+        assert page == whole[offset : offset + 3]  # one more says that there are more
+
+
+async def test_segments_of_many_rags_are_read_a_few_at_a_time(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await library.document(await library.rag(), CODES[number], "The pump is new.")
+    query = "E42 and the new pump"
+    at_once = await library.ask(query)
+    monkeypatch.setattr(postings, "SEGMENTS_AT_ONCE", 2)
+    library.search._library._terms = TermCache()
+    assert await library.ask(query) == at_once
 
 
 async def test_beyond_what_counts_by_words_the_cosine_still_ranks(

@@ -1,21 +1,35 @@
 """A caller whose key was right a moment ago is presumed, and seen to be right with what answers."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
 from fix_store import Store
+from litestar import Request
 
 from engine import access as access_module
+from engine import throttle as throttle_module
 from engine.access import Access, Operator, Presumed, new_token, token_hash
+from engine.api.call import HttpRequest, called, presumed
+from engine.api.headers import told
+from engine.buckets import Rate
 from engine.config import Limits, Settings
 from engine.embedding import Models, Registry
-from engine.errors import InvalidCredentials, RagNotFound, RagNotReady
+from engine.errors import (
+    DatabaseUnavailable,
+    InvalidCredentials,
+    RagNotFound,
+    RagNotReady,
+    RateLimited,
+)
 from engine.hits import Mode
 from engine.models import CustomerId, RagId
+from engine.rates import Rates
 from engine.search import Search
 from engine.store import accesskeys, rags
+from engine.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +81,73 @@ async def test_what_is_presumed_has_an_end(store: Store, monkeypatch: pytest.Mon
     assert access.presumed(token)
     now_s += 0.1
     assert access.presumed(token) is None
+
+
+async def test_who_only_asks_questions_is_known_for_as_long_as_the_answers_come(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither looked for by a statement of its own, nor taken for a stranger where somebody at the
+    same address guesses keys."""
+    now_s = 1_000.0
+    for module in (access_module, throttle_module):
+        monkeypatch.setattr(module, "monotonic", lambda: now_s)
+    limits = Limits(address_requests_per_s=0.001, address_requests_burst=1)
+    rates = Rates("", rate=Rate(per_s=100, burst=100))
+    throttle = Throttle(rates=rates, limits=limits)
+    access, (customer_id, token) = Access(database=store.api), await caller(store)
+    request = asked_with(token, access=access, throttle=throttle)
+    assert (await presumed(request)).token_hash == b""  # it was asked for
+    request.scope["state"].clear()
+    for _ in range(4):
+        now_s += 200
+        call = await presumed(request)
+        assert (call.customer_id, call.token_hash) == (customer_id, token_hash(token))
+        assert not told(request.scope)
+        async with call.confirmed():
+            pass
+        assert dict(told(request.scope))[b"ratelimit-limit"] == b"100"
+        request.scope["state"].clear()
+    with pytest.raises(InvalidCredentials):
+        await presumed(asked_with("re_guessed", access=access, throttle=throttle))
+    with pytest.raises(RateLimited):
+        await presumed(asked_with("re_guessed", access=access, throttle=throttle))
+    assert (await called(request)).customer_id == customer_id
+
+
+async def test_what_speaks_against_a_presumed_key_has_it_asked_for(store: Store) -> None:
+    throttle = Throttle(rates=Rates("", rate=Rate(per_s=100, burst=100)), limits=Limits())
+    access, (customer_id, token) = Access(database=store.api), await caller(store)
+    request = asked_with(token, access=access, throttle=throttle)
+    await access.authenticate(token)
+    for error in (RagNotFound("none"), InvalidCredentials("ended")):
+        call = await presumed(request)
+        with pytest.raises(type(error)):
+            async with call.confirmed():
+                raise error
+        assert access.presumed(token)  # it is still good
+    keys = await access.keys(customer_id, page_size=9, after=None)
+    await access.delete_key(customer_id, keys.items[0].id)
+    call = await presumed(request)
+    with pytest.raises(DatabaseUnavailable):  # then there is nobody to ask
+        async with call.confirmed():
+            raise DatabaseUnavailable("away")
+    with pytest.raises(InvalidCredentials):
+        async with call.confirmed():
+            raise RagNotFound("none")
+    assert access.presumed(token) is None
+
+
+def asked_with(token: str, *, access: Access, throttle: Throttle) -> HttpRequest:
+    """A question as it arrives, so far as who asks is told by it."""
+    verbs = SimpleNamespace(access=access, throttle=throttle)
+    settings = SimpleNamespace(limits=Limits(), base_url="")
+    app = SimpleNamespace(state=SimpleNamespace(verbs=verbs, settings=settings))
+    scope: Any = {
+        "type": "http", "method": "POST", "path": f"/rags/{uuid4()}/query", "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {token}".encode())], "client": ("192.0.2.1", 1),
+        "state": {}, "litestar_app": app,
+    }  # fmt: skip
+    return Request(scope)
 
 
 async def test_only_so_many_are_remembered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,26 +93,6 @@ class Shelf:
                 vectors=made,
             )
 
-    async def becomes_file(self, source_id: SourceId, *, written: bool) -> None:
-        await self.store.execute(
-            """
-            WITH bytes AS (
-                INSERT INTO blobs (customer_id, sha256, file_bytes)
-                VALUES (%(customer_id)s, sha256(%(source_id)s::text::bytea), 1) RETURNING sha256
-            ), file AS (
-                INSERT INTO files (customer_id, name, filename, media_type, file_bytes, sha256,
-                                   kept, written)
-                SELECT %(customer_id)s, 'a file', 'a.txt', 'text/plain', 1, sha256, false,
-                       %(written)s FROM bytes RETURNING id
-            )
-            UPDATE sources SET url = NULL, url_key = NULL, file_id = (SELECT id FROM file)
-            WHERE id = %(source_id)s
-            """,
-            customer_id=self.customer_id,
-            source_id=source_id,
-            written=written,
-        )
-
     async def nearest(
         self,
         vector: Vectors,
@@ -192,8 +172,8 @@ async def test_of_equal_passages_the_first_is_shown_and_ties_keep_their_order(
 async def test_only_documents_of_the_kinds_that_were_asked_for_answer(shelf: Shelf) -> None:
     rag_id = await shelf.rag()
     url, file, text = [await shelf.document(rag_id, ["a"], ONE[:1]) for _ in range(3)]
-    await shelf.becomes_file(file, written=False)
-    await shelf.becomes_file(text, written=True)
+    await shelf.store.becomes_file(file, written=False)
+    await shelf.store.becomes_file(text, written=True)
     wanted = {
         (EntryKind.URL,): {url},
         (EntryKind.FILE,): {file},

@@ -205,16 +205,18 @@ def questions(house: House) -> list[tuple[str, dict[str, object], int]]:
 @pytest.mark.parametrize("end", ["revoke", "expire"])
 @pytest.mark.parametrize("number", range(3))
 def test_the_very_next_question_with_an_ended_key_is_refused(
-    house: House, second_process: str, end: str, number: int
+    house: House, second_process: str, keys: dict[str, str], end: str, number: int
 ) -> None:
-    """Whose key it is, is remembered for questions: here each process has seen it."""
+    """Whose key it is, is remembered for questions: here each process has seen it. A refusal says
+    no more than that of a key that never was."""
     path, body, code = questions(house)[number]
     key = house.client.post("/accesskeys", headers=house.theirs.headers(""), json={"name": "k"})
-    headers = {"authorization": f"Bearer {key.json()['token']}"}
+    headers = {"authorization": f"Bearer {key.json()['token']}", "x-request-id": "one"}
     urls = [f"{url}{path}" for url in (str(house.client.base_url).rstrip("/"), second_process)]
     for url in urls * 3:
         answer = httpx.post(url, headers=headers, json=body)
         assert answer.status_code == code, answer.text
+        assert answer.headers["ratelimit-limit"]
     if end == "revoke":
         house.client.delete(f"/accesskeys/{key.json()['id']}", headers=house.theirs.headers(""))
     else:
@@ -222,9 +224,42 @@ def test_the_very_next_question_with_an_ended_key_is_refused(
             connection.execute(
                 "UPDATE accesskeys SET expires_at = now() WHERE id = %s", [key.json()["id"]]
             )
+    never = {**headers, "authorization": f"Bearer {keys['unknown']}"}
     for url in urls * 2:
-        answer = httpx.post(url, headers=headers, json=body)
+        answer, other = (httpx.post(url, headers=each, json=body) for each in (headers, never))
         assert answer.status_code == 401, answer.text
+        assert answer.text == other.text
+        assert set(answer.headers) == set(other.headers)
+
+
+def test_a_question_by_a_customer_that_is_closed_is_refused(
+    house: House, second_process: str
+) -> None:
+    tenant = stranger(house, "asks")
+    headers, path = {"authorization": f"Bearer {tenant.token}"}, f"/rags/{uuid4()}/query"
+    urls = [f"{url}{path}" for url in (str(house.client.base_url).rstrip("/"), second_process)]
+    for url in urls * 2:
+        assert httpx.post(url, headers=headers, json={"query": "?"}).status_code == 404
+    close(house, tenant)
+    for url in urls * 2:
+        assert httpx.post(url, headers=headers, json={"query": "?"}).status_code == 401
+
+
+@pytest.mark.parametrize("way", ["bearer", "accesskey"])
+def test_the_old_prefix_presumes_no_more_than_it_may(house: House, way: str) -> None:
+    path, body, _ = questions(house)[0]
+    key = house.client.post("/accesskeys", headers=house.theirs.headers(""), json={"name": "k"})
+    token = key.json()["token"]
+    given = (
+        {"headers": {"authorization": f"Bearer {token}"}}
+        if way == "bearer"
+        else {"params": {"accesskey": token}}
+    )
+    for _ in range(3):
+        assert house.client.post(f"/v1.0{path}", json=body, **given).status_code == 200
+    house.client.delete(f"/accesskeys/{key.json()['id']}", headers=house.theirs.headers(""))
+    for _ in range(2):
+        assert house.client.post(f"/v1.0{path}", json=body, **given).status_code == 401
 
 
 def test_a_key_ends_by_itself_when_it_expires(house: House) -> None:

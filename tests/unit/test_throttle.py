@@ -65,6 +65,16 @@ async def test_credentials_that_were_right_pass_where_their_address_is_used_up(t
         await right(throttle)
 
 
+async def test_credentials_that_were_right_elsewhere_pass(throttle):
+    """As those that came through here: an address without tokens does not shut them out."""
+    for _ in range(3):
+        await wrong(throttle)
+    await refused(throttle, key="asks")
+    throttle.remember("asks")
+    await right(throttle, key="asks")
+    await refused(throttle, key="another")
+
+
 async def test_credentials_that_are_wrong_now_are_a_strangers_again(throttle):
     await right(throttle, key="revoked")
     await wrong(throttle, key="revoked")
