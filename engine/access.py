@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import secrets
 import string
-from collections import OrderedDict
 from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
@@ -20,6 +19,7 @@ from engine.errors import (
 )
 from engine.idempotency import Keep
 from engine.models import AccessKey, AccessKeyId, Cursor, Customer, CustomerId, Noun, Page, Usage
+from engine.recent import Recent
 from engine.store import Database, accesskeys, customers, purge
 from engine.store.paging import to_page
 from engine.store.purge import Receipt
@@ -90,8 +90,8 @@ class Access:
         self._operator = operator
         self._jwt = jwt
         self._bootstrap_hash = token_hash(bootstrap_key) if bootstrap_key else None
-        # Whose the keys were that this process saw lately, by their hashes, and when.
-        self._seen: OrderedDict[bytes, tuple[CustomerId, float]] = OrderedDict()
+        # Whose the keys were that this process saw to be right, by their hashes.
+        self._seen: Recent[bytes, CustomerId] = Recent(kept_s=PRESUMED_S, kept_max=PRESUMED_MAX)
 
     async def authenticate(self, token: str | None) -> CustomerId:
         """The customer that a token speaks for. AuthenticationRequired | InvalidCredentials."""
@@ -102,31 +102,25 @@ class Access:
         digest = token_hash(token)
         found = await accesskeys.find(self._database, token_hash=digest)
         if found and hmac.compare_digest(found.token_hash, digest):
-            self._remember(digest, found.customer_id)
+            self._seen.put(digest, found.customer_id, now_s=monotonic())
             return found.customer_id
         return await self._bootstrap(digest)
 
     def presumed(self, token: str | None) -> Presumed | None:
         """Whose key this was a moment ago, without asking; None: that has to be found out."""
         digest = token_hash(token or "")
-        customer_id, seen_at = self._seen.get(digest, (None, 0.0))
-        if customer_id is None or monotonic() - seen_at > PRESUMED_S:
+        customer_id = self._seen.get(digest, now_s=monotonic())
+        if customer_id is None:
             return None
         return Presumed(customer_id=customer_id, token_hash=digest)
 
     def confirm(self, presumed: Presumed) -> None:
         """The key was seen to be right again."""
-        self._remember(presumed.token_hash, presumed.customer_id)
-
-    def _remember(self, digest: bytes, customer_id: CustomerId) -> None:
-        self._seen[digest] = (customer_id, monotonic())
-        self._seen.move_to_end(digest)
-        while len(self._seen) > PRESUMED_MAX:
-            self._seen.popitem(last=False)
+        self._seen.put(presumed.token_hash, presumed.customer_id, now_s=monotonic())
 
     def forget(self, digest: bytes) -> None:
         """What is presumed of a key, because something spoke against it."""
-        self._seen.pop(digest, None)
+        self._seen.forget(digest)
 
     async def _bootstrap(self, digest: bytes) -> CustomerId:
         matches = self._bootstrap_hash and hmac.compare_digest(self._bootstrap_hash, digest)

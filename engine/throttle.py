@@ -8,7 +8,6 @@ hold (quotas).
 
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import ceil
@@ -19,6 +18,7 @@ from engine.config import Limits
 from engine.errors import EngineError, RateLimited, Unauthenticated
 from engine.models import CustomerId
 from engine.rates import Rates
+from engine.recent import Recent
 
 KNOWN_S = 300.0
 KNOWN_MAX = 50_000
@@ -32,8 +32,8 @@ class Throttle:
         self._strangers = Buckets(
             Rate(per_s=limits.address_requests_per_s, burst=limits.address_requests_burst)
         )
-        # Of credentials only a keyed hash is held, and when they were right.
-        self._known: OrderedDict[bytes, float] = OrderedDict()
+        # Of credentials that were right only a keyed hash is held.
+        self._known: Recent[bytes, bool] = Recent(kept_s=KNOWN_S, kept_max=KNOWN_MAX)
         self._secret = secrets.token_bytes(32)
 
     async def customer(self, customer_id: CustomerId) -> Allowance:
@@ -57,13 +57,13 @@ class Throttle:
         shut out. They are checked all the same, so that a revoked key ends at once.
         """
         digest = self._digest(credentials)
-        is_known = self._is_known(digest)
+        is_known = self._known.get(digest, now_s=monotonic())
         if not is_known:
             self.address(address)
         try:
             yield
         except Unauthenticated:
-            self._known.pop(digest, None)
+            self._known.forget(digest)
             raise
         except EngineError:
             # Nobody found out: that is not held against the address.
@@ -72,24 +72,15 @@ class Throttle:
             raise
         if not is_known:
             self._strangers.give_back(address, now_s=monotonic())
-        self._remember(digest)
+        self._known.put(digest, True, now_s=monotonic())
 
     def remember(self, credentials: str) -> None:
         """Credentials that were found to be right elsewhere."""
-        self._remember(self._digest(credentials))
+        self._known.put(self._digest(credentials), True, now_s=monotonic())
 
     def _digest(self, credentials: str) -> bytes:
         raw = credentials.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(raw, key=self._secret, digest_size=16).digest()
-
-    def _is_known(self, digest: bytes) -> bool:
-        return monotonic() - self._known.get(digest, -KNOWN_S) < KNOWN_S
-
-    def _remember(self, digest: bytes) -> None:
-        self._known[digest] = monotonic()
-        self._known.move_to_end(digest)
-        while len(self._known) > KNOWN_MAX:
-            self._known.popitem(last=False)
 
 
 def _too_fast(whose: str, left: Allowance) -> RateLimited:

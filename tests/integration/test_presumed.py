@@ -44,7 +44,7 @@ async def caller(store: Store) -> Caller:
     return Caller(customer.id, token)
 
 
-async def seen(access: Access, tokens: Sequence[str]) -> list[bool]:
+def seen(access: Access, tokens: Sequence[str]) -> list[bool]:
     """Of which of these keys it is presumed whose they are."""
     return [access.presumed(token) is not None for token in tokens]
 
@@ -156,10 +156,10 @@ async def test_only_so_many_are_remembered(store: Store, monkeypatch: pytest.Mon
     tokens = [(await caller(store)).token for _ in range(3)]
     for token in tokens:
         await access.authenticate(token)
-    assert await seen(access, tokens) == [False, True, True]
+    assert seen(access, tokens) == [False, True, True]
     await access.authenticate(tokens[1])  # seen last: the other one goes
     await access.authenticate(tokens[0])
-    assert await seen(access, tokens) == [True, True, False]
+    assert seen(access, tokens) == [True, True, False]
 
 
 class Desk(NamedTuple):
