@@ -13,11 +13,9 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from http.client import HTTPConnection
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -25,6 +23,7 @@ import psutil
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from bench.caller import Caller, calling
 from engine.access import Operator
 from engine.config import Limits, Settings
 from engine.embedding import Registry, pull
@@ -52,10 +51,11 @@ class Rig:
         self.api: psutil.Process | None = None
 
     @contextmanager
-    def caller(self) -> Iterator["Caller"]:
+    def caller(self) -> Iterator[Caller]:
         """For what is timed: one connection of its own, used without a pause."""
-        with closing(HTTPConnection(urlsplit(self.settings.base_url).netloc)) as connection:
-            yield Caller(connection, authorization=self.client.headers["Authorization"])
+        authorization = self.client.headers["Authorization"]
+        with calling(self.settings.base_url, authorization=authorization) as caller:
+            yield caller
 
     @contextmanager
     def beside(self, *, api_processes: int) -> Iterator["Rig"]:
@@ -163,25 +163,6 @@ class Rig:
                 {"rag_id": rag_id, "passages": passages},
             )
             connection.execute("ANALYZE chunks")
-
-
-class Caller:
-    """A client that hardly costs anything: of the cores that are measured, httpx takes some 1.2 ms
-    more for each answer."""
-
-    def __init__(self, connection: HTTPConnection, *, authorization: str) -> None:
-        self._connection = connection
-        self._headers = {"Authorization": authorization, "Content-Type": "application/json"}
-
-    def post(self, path: str, *, json: object) -> Any:
-        """The JSON of a POST that must succeed."""
-        body = msgspec.json.encode(json)
-        self._connection.request("POST", path, body=body, headers=self._headers)
-        answer = self._connection.getresponse()
-        said = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{path}: {answer.status}: {said[:500]!r}")
-        return msgspec.json.decode(said)
 
 
 @contextmanager
