@@ -170,9 +170,10 @@ class Search:
         return target.embedding_model
 
     def _asking(self, wanted: _Wanted) -> AbstractAsyncContextManager[tuple[Tx, Target | None]]:
+        filtered = bool(wanted.source_ids) or wanted.filter is not None
         return targets.asking(
             self._database, customer_id=wanted.customer_id, rag_id=wanted.rag_id,
-            token_hash=wanted.token_hash,
+            token_hash=wanted.token_hash, filtered=filtered,
         )  # fmt: skip
 
     async def _answered(self, wanted: _Wanted, *, embedding: _Embedding | None) -> tuple[Hit, ...]:

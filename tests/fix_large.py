@@ -49,8 +49,12 @@ class Large:
         async with self.asking() as (_, target):
             return target.ann_number if target else None
 
-    def asking(self) -> AbstractAsyncContextManager[tuple[Tx, Target | None]]:
-        return targets.asking(self.store.api, customer_id=self.customer_id, rag_id=self.rag_id)
+    def asking(
+        self, *, filtered: bool = False
+    ) -> AbstractAsyncContextManager[tuple[Tx, Target | None]]:
+        return targets.asking(
+            self.store.api, customer_id=self.customer_id, rag_id=self.rag_id, filtered=filtered
+        )
 
     async def ask(
         self,
@@ -77,7 +81,7 @@ class Large:
         exact_chunks_max: int = 5,
     ) -> Candidates:
         """All that the planner says."""
-        async with self.asking() as (tx, target):
+        async with self.asking(filtered=source_ids is not None) as (tx, target):
             assert target
             question = Question(
                 customer_id=self.customer_id,

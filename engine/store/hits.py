@@ -106,7 +106,7 @@ class Beside(Noun, frozen=True, kw_only=True):
 async def find(tx: Tx, asked: Asked) -> Answer:
     """The best `count` of the candidates of both sides.
 
-    For a transaction with near.SETTINGS. By an ANN table fewer near ones than `limit` do not mean
+    For a transaction with near.settings. By an ANN table fewer near ones than `limit` do not mean
     that there are no more. Raises Superseded when that table was dropped meanwhile;
     ModelUnavailable when the chunks have vectors of other dimensions.
     """
@@ -133,10 +133,9 @@ async def nearest(tx: Tx, asked: Asked) -> Nearest:
 async def _rows(tx: Tx, statement: bytes, asked: Asked) -> list[dict[str, Any]]:
     await know_vectors(tx)
     with existing_table(), comparable(() if asked.vector is None else asked.vector):
-        # Under a filter unprepared: a plan for any parameters would walk the whole list of sources
-        # for each entry.
+        # What is prepared has one plan; under a filter there is one for this list of sources.
         cursor = await tx.connection.execute(
-            statement, _params(asked), prepare=None if asked.source_ids is None else False
+            statement, _params(asked), prepare=asked.source_ids is None
         )
         return await cursor.fetchall()
 

@@ -20,8 +20,9 @@ VIEWED_POWER = 0.6
 IN_VIEW_MAX = 1_000  # pgvector's
 WALKED_MAX = 5_000
 
-# For the transaction of a question. The graph is walked on where what is in view does not suffice;
-# and what is looked up one by one is not for the planner to read as a whole.
+# The graph is walked on where what is in view does not suffice; and what is looked up one by one is
+# not for the planner to read as a whole. So each statement has one plan, whatever is asked for, and
+# to think again of a plan for these values takes longer than a small RAG.
 SETTINGS: Mapping[str, str] = {
     "hnsw.ef_search": str(IN_VIEW),
     "hnsw.max_scan_tuples": str(WALKED_MAX),
@@ -30,9 +31,16 @@ SETTINGS: Mapping[str, str] = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 
 _OF_SOURCES = "AND i.source_id = ANY(%(source_ids)s)"
+
+
+def settings(*, filtered: bool) -> Mapping[str, str]:
+    """For the transaction of a question; `filtered`: to some sources, of which a plan for any list
+    would walk the whole of it for each entry."""
+    return {**SETTINGS, "plan_cache_mode": "auto"} if filtered else SETTINGS
 
 
 def in_view(entries: int) -> int:
@@ -42,7 +50,7 @@ def in_view(entries: int) -> int:
 
 
 async def widen(tx: Tx, *, entries: int) -> None:
-    """For the rest of a transaction with SETTINGS, before a graph of this size is walked."""
+    """For the rest of the transaction, before a graph of this size is walked."""
     if (wide := in_view(entries)) > IN_VIEW:
         await tx.run("SELECT set_config('hnsw.ef_search', %(wide)s, true)", {"wide": str(wide)})
 
@@ -91,17 +99,24 @@ def known() -> str:
 
 
 def exact(*, filtered: bool) -> str:
-    """As `nothing`, by looking at every live chunk. `filtered`: of `source_ids` only."""
+    """As `nothing`, by looking at every live chunk. `filtered`: of `source_ids` only.
+
+    Index by index: for any profile there may be, the planner would read all chunks of the customer.
+    """
     return """
-        nearest AS MATERIALIZED (
-            SELECT c.index_id, c.generation, c.ordinal,
-                   (-(c.embedding <#> %(vector)b))::float8 AS dense
-            FROM indexes i
-            JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
-            JOIN chunks c ON c.index_id = i.id AND c.generation = i.generation_live
+        live AS MATERIALIZED (
+            SELECT i.id, i.generation_live
+            FROM indexes i JOIN sources s ON s.id = i.source_id AND s.deleted_at IS NULL
             WHERE i.profile_id = %(profile_id)s AND i.customer_id = %(customer_id)s
               AND i.generation_live IS NOT NULL {of_sources}
-            ORDER BY dense DESC, c.index_id, c.ordinal LIMIT %(limit)s
+        ), nearest AS MATERIALIZED (
+            SELECT c.* FROM live l
+            CROSS JOIN LATERAL (
+                SELECT index_id, generation, ordinal,
+                       (-(embedding <#> %(vector)b))::float8 AS dense
+                FROM chunks WHERE index_id = l.id AND generation = l.generation_live
+                  AND customer_id = %(customer_id)s OFFSET 0) c
+            ORDER BY dense DESC, index_id, ordinal LIMIT %(limit)s
         )
     """.format(of_sources=_OF_SOURCES if filtered else "")
 

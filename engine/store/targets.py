@@ -76,18 +76,24 @@ _TARGET = f"""
 
 @asynccontextmanager
 async def asking(
-    database: Database, *, customer_id: CustomerId, rag_id: RagId, token_hash: bytes = b""
+    database: Database,
+    *,
+    customer_id: CustomerId,
+    rag_id: RagId,
+    token_hash: bytes = b"",
+    filtered: bool = False,
 ) -> AsyncIterator[tuple[Tx, Target | None]]:
     """A transaction for a question to a RAG, and what answers it; None: there is no such RAG.
 
     All of its statements see one moment: an answer is never half old and half new. `token_hash`:
     of the access key that the caller is known by, if it has yet to be seen that it is good still;
-    else InvalidCredentials.
+    else InvalidCredentials. `filtered`: only some of its sources are asked.
     """
     values = (customer_id, rag_id, token_hash)
     opening = Opening(name="answering", statement=_TARGET, values=values)
+    settings = near.settings(filtered=filtered)
     async with database.transaction(
-        customer_id=customer_id, snapshot=True, settings=near.SETTINGS, opening=opening
+        customer_id=customer_id, snapshot=True, settings=settings, opening=opening
     ) as tx:
         row = next(iter(tx.opened), None)
         if row is not None and not row["is_good"]:

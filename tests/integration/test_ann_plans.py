@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import LiteralString, TypeVar
 
 import pytest
 from fix_ann import grouped
@@ -9,7 +10,7 @@ from fix_large import Large
 from fix_plans import explained as explained_by
 from msgspec.structs import replace
 
-from engine.models import SourceId
+from engine.models import Noun, SourceId
 from engine.store import ann, annentries, hits, near
 from engine.store.ann import AnnTable
 from engine.store.database import Tx
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 explained = partial(explained_by, prefix="EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) ")
 SOURCES, PER_SOURCE = 150, 20
+N = TypeVar("N", bound=Noun)
 
 
 @pytest.fixture
@@ -53,10 +55,10 @@ async def asked(large: Large, tx: Tx, *, number: int | None, source_ids=None) ->
     return looked.found
 
 
-def asking(large: Large) -> AbstractAsyncContextManager[Tx]:
+def asking(large: Large, *, filtered: bool = False) -> AbstractAsyncContextManager[Tx]:
     """As a question is asked."""
     return large.store.api.transaction(
-        customer_id=large.customer_id, snapshot=True, settings=near.SETTINGS
+        customer_id=large.customer_id, snapshot=True, settings=near.settings(filtered=filtered)
     )
 
 
@@ -64,14 +66,14 @@ async def test_the_graph_is_walked_and_beside_it_only_what_waits_is_scanned(
     crowded: Large, monkeypatch
 ):
     number = await crowded.number()
-    async with asking(crowded) as tx:
-        for source_ids in (None, [SourceId(row["id"]) for row in await sources(crowded)]):
+    for source_ids in (None, [SourceId(row["id"]) for row in await sources(crowded)]):
+        async with asking(crowded, filtered=source_ids is not None) as tx:
             with explained(tx, monkeypatch) as plans:
                 assert len(await asked(crowded, tx, number=number, source_ids=source_ids)) == 20
-            (plan,) = plans
-            assert f"Index Scan using ann_{number}_graph" in plan, plan
-            assert source_ids or "indexes_without_entries" in plan, plan
-            assert "Seq Scan" not in plan, plan
+        (plan,) = plans
+        assert f"Index Scan using ann_{number}_graph" in plan, plan
+        assert source_ids or "indexes_without_entries" in plan, plan
+        assert "Seq Scan" not in plan, plan
 
 
 async def test_what_was_walked_before_is_not_walked_again(crowded: Large, monkeypatch):
@@ -97,13 +99,67 @@ async def sources(large: Large) -> list[dict[str, object]]:
 
 async def test_a_scan_reads_its_own_profile_only(crowded: Large, monkeypatch):
     _, profile_id = crowded.filler.rag(crowded.customer_id)
-    crowded.filler.source(profile_id, grouped(30))
+    source_id = SourceId(crowded.filler.source(profile_id, grouped(30)))
     crowded.profile_id = profile_id  # type: ignore[assignment]
+    for source_ids in (None, [source_id]):
+        async with asking(crowded, filtered=source_ids is not None) as tx:
+            with explained(tx, monkeypatch) as plans:
+                assert len(await asked(crowded, tx, number=None, source_ids=source_ids)) == 20
+        assert "chunks_pkey" in plans[0], plans[0]
+        assert "Seq Scan on chunks" not in plans[0], plans[0]
+
+
+class Chunks(Noun, frozen=True, kw_only=True):
+    """Read in this transaction."""
+
+    read: int
+
+
+class Plans(Noun, frozen=True, kw_only=True):
+    """Of what a session keeps prepared, all together."""
+
+    made_anew: int
+    kept: int
+
+
+async def test_one_plan_is_kept_for_whatever_is_asked(crowded: Large):
+    number, whole = await crowded.number(), crowded.profile_id
+    _, small = crowded.filler.rag(crowded.customer_id)
+    crowded.filler.source(small, grouped(30))
     async with asking(crowded) as tx:
-        with explained(tx, monkeypatch) as plans:
-            assert len(await asked(crowded, tx, number=None)) == 20
-    assert "chunks_pkey" in plans[0], plans[0]
-    assert "Seq Scan on chunks" not in plans[0], plans[0]
+        for profile_id, asked_number in 3 * [(whole, number), (small, None)]:
+            crowded.profile_id = profile_id  # type: ignore[assignment]
+            assert len(await asked(crowded, tx, number=asked_number)) == 20
+        assert await one(tx, Plans, PREPARED) == Plans(made_anew=0, kept=6)
+
+
+async def test_a_kept_plan_reads_of_a_small_rag_no_more_than_it_has(large: Large):
+    """And not all that there is, as the planner would have it for many large sources."""
+    for seed in range(20):
+        large.source(grouped(100, seed=seed))
+    _, large.profile_id = large.filler.rag(large.customer_id)  # type: ignore[assignment]
+    large.source(grouped(30))
+    large.filler.connection.execute("ANALYZE")
+    async with asking(large) as tx:
+        await tx.run("SET LOCAL random_page_cost TO 1000")  # which makes the same of few
+        assert len(await asked(large, tx, number=None)) == 20
+        assert (await one(tx, Chunks, READ)).read == 30 + 20
+
+
+READ = """
+    SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables
+    WHERE relname = 'chunks'
+"""
+PREPARED = """
+    SELECT sum(custom_plans)::int AS made_anew, sum(generic_plans)::int AS kept
+    FROM pg_prepared_statements WHERE statement LIKE '%fused%'
+"""
+
+
+async def one(tx: Tx, kind: type[N], query: LiteralString) -> N:
+    found = await tx.one(kind, query)
+    assert found
+    return found
 
 
 async def test_what_stands_beside_is_read_by_its_keys(crowded: Large, monkeypatch):

@@ -59,7 +59,8 @@ async def found(
     source_ids: list[SourceId],
     limit: int,
 ) -> Candidates:
-    async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (tx, target):
+    asking = targets.asking(store.api, customer_id=customer_id, rag_id=rag_id, filtered=True)
+    async with asking as (tx, target):
         assert target
         question = Question(
             customer_id=customer_id,
