@@ -7,6 +7,7 @@ in the caller's transaction, which sees one moment: an answer is never half old 
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,9 @@ from engine.store.termcache import TermCache
 CANDIDATES_MIN = 50
 CANDIDATES_PER_HIT = 2
 ANN_CANDIDATES_MAX = 1_000  # more is asked for only where most hits are folded; a scan is as good
+# Under a filter many entries of a graph are looked at for one that counts, and each costs as much
+# as so many passages in a scan: docs/decisions/0011-two-statements.md
+WALKED_COST = 20
 # From so many entries on, both sides at once save more than a second statement costs:
 # docs/decisions/0014-speed.md
 APART_ENTRIES = 250_000
@@ -254,4 +258,10 @@ async def _worth_scanning(tx: Tx, *, question: Question, limit: int, exact_chunk
         profile_id=question.target.profile_id,
         source_ids=source_ids,
     )
-    return chunk_count <= exact_chunks_max
+    return chunk_count <= max(exact_chunks_max, scanned_max(limit, question.target.ann_entries))
+
+
+def scanned_max(limit: int, entries: int) -> int:
+    """Of how many passages of a filter a scan costs no more than a graph of so many entries, of
+    which `limit` / passages * `entries` are looked at."""
+    return math.isqrt(WALKED_COST * limit * entries)

@@ -9,6 +9,7 @@ from fix_ann import Filler, Vectors, grouped, named
 from fix_large import LIMITS, Large, index_ids
 from fix_store import Store
 
+from engine import retrieval
 from engine.errors import DatabaseUnavailable, Superseded
 from engine.models import ProfileId
 from engine.store import ann, annentries, hits, near
@@ -70,6 +71,7 @@ async def test_through_any_life_answers_are_full_alive_and_near(
 ):
     """Sources come, go and are refreshed while the table is kept only now and then."""
     monkeypatch.setattr(near, "SETTINGS", settings(in_view=40, walked=100))
+    monkeypatch.setattr(retrieval, "WALKED_COST", 0)  # or so few would be scanned under a filter
     drawn = np.random.default_rng(seed)
     alive = [large.source(grouped(PER_SOURCE, seed=number)) for number in range(12)]
     tables = set()
@@ -93,6 +95,25 @@ async def test_through_any_life_answers_are_full_alive_and_near(
             assert len(found) == len(set(found)) == len(wanted)
             assert len(set(found) & set(wanted)) >= 0.8 * len(wanted)
     assert len(tables - {None}) > 1, "it was never built anew"
+
+
+@pytest.mark.parametrize(("allowed", "walked"), [(1, False), (20, False), (30, True), (40, True)])
+async def test_under_a_filter_the_graph_is_walked_where_that_costs_less(
+    large: Large, monkeypatch, allowed: int, walked: bool
+):
+    """Of 400: ten of 283 are found in 14 entries, which cost as much as a scan of 283."""
+    assert retrieval.scanned_max(10, 400) == 282
+    sources = [large.source(grouped(PER_SOURCE, seed=seed)) for seed in range(40)]
+    await large.keep()
+    tables, find = [], hits.find
+
+    async def spied(tx, asked):
+        tables.append(asked.ann_number)
+        return await find(tx, asked)
+
+    monkeypatch.setattr(hits, "find", spied)
+    assert len(await large.ask(grouped(1)[0], source_ids=sources[:allowed])) == 10
+    assert tables == [await large.number() if walked else None]
 
 
 async def test_what_was_deleted_is_not_found_and_then_taken_out_and_built_without(large: Large):
