@@ -133,11 +133,16 @@ async def nearest(tx: Tx, asked: Asked) -> Nearest:
 async def _rows(tx: Tx, statement: bytes, asked: Asked) -> list[dict[str, Any]]:
     await know_vectors(tx)
     with existing_table(), comparable(() if asked.vector is None else asked.vector):
-        # What is prepared has one plan; under a filter there is one for this list of sources.
-        cursor = await tx.connection.execute(
-            statement, _params(asked), prepare=asked.source_ids is None
-        )
+        cursor = await tx.connection.execute(statement, _params(asked), prepare=_prepared(asked))
         return await cursor.fetchall()
+
+
+def _prepared(asked: Asked) -> bool | None:
+    """Under a filter the plan is made for its list of sources. Of the statements that belong to one
+    ANN table a session keeps only those that come again and again."""
+    if asked.source_ids is not None:
+        return False
+    return True if asked.ann_number is None else None
 
 
 @lru_cache(maxsize=STATEMENTS_MAX)

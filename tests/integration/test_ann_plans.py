@@ -105,8 +105,8 @@ async def test_a_scan_reads_its_own_profile_only(crowded: Large, monkeypatch):
         async with asking(crowded, filtered=source_ids is not None) as tx:
             with explained(tx, monkeypatch) as plans:
                 assert len(await asked(crowded, tx, number=None, source_ids=source_ids)) == 20
-        assert "chunks_pkey" in plans[0], plans[0]
         assert "Seq Scan on chunks" not in plans[0], plans[0]
+        assert "chunks_by_embedding_key" not in plans[0], plans[0]
 
 
 class Chunks(Noun, frozen=True, kw_only=True):
@@ -118,8 +118,19 @@ class Chunks(Noun, frozen=True, kw_only=True):
 class Plans(Noun, frozen=True, kw_only=True):
     """Of what a session keeps prepared, all together."""
 
+    statements: int
     made_anew: int
     kept: int
+
+
+class Walks(Noun, frozen=True, kw_only=True):
+    """Of a graph, in this transaction."""
+
+    walks: int
+
+
+class Mode(Noun, frozen=True, kw_only=True):
+    mode: str
 
 
 async def test_one_plan_is_kept_for_whatever_is_asked(crowded: Large):
@@ -127,10 +138,26 @@ async def test_one_plan_is_kept_for_whatever_is_asked(crowded: Large):
     _, small = crowded.filler.rag(crowded.customer_id)
     crowded.filler.source(small, grouped(30))
     async with asking(crowded) as tx:
-        for profile_id, asked_number in 3 * [(whole, number), (small, None)]:
+        for profile_id, asked_number in 8 * [(whole, number), (small, None)]:
             crowded.profile_id = profile_id  # type: ignore[assignment]
             assert len(await asked(crowded, tx, number=asked_number)) == 20
-        assert await one(tx, Plans, PREPARED) == Plans(made_anew=0, kept=6)
+        plans = await one(tx, Plans, PREPARED)
+        assert (plans.statements, plans.made_anew) == (2, 0)
+        assert plans.kept > 8
+        assert (await one(tx, Walks, WALKED)).walks == 8
+        # Ten sources wait, and each of 3,000 passages would be read eight times.
+        assert (await one(tx, Chunks, READ)).read < 8 * (10 * PER_SOURCE + 30 + 4 * 20)
+
+
+async def test_under_a_filter_a_plan_is_made_for_its_sources(crowded: Large):
+    source_ids = [SourceId(row["id"]) for row in await sources(crowded)]
+    async with asking(crowded, filtered=True) as tx:
+        for _ in range(8):
+            number = await crowded.number()
+            assert len(await asked(crowded, tx, number=number, source_ids=source_ids)) == 20
+        assert (await one(tx, Plans, PREPARED)).statements == 0
+        mode = "SELECT current_setting('plan_cache_mode') AS mode"
+        assert (await one(tx, Mode, mode)).mode == "auto"
 
 
 async def test_a_kept_plan_reads_of_a_small_rag_no_more_than_it_has(large: Large):
@@ -150,8 +177,13 @@ READ = """
     SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables
     WHERE relname = 'chunks'
 """
+WALKED = """
+    SELECT sum(idx_scan - seq_scan)::int AS walks FROM pg_stat_xact_user_tables
+    WHERE relname LIKE 'ann_%_vectors'
+"""
 PREPARED = """
-    SELECT sum(custom_plans)::int AS made_anew, sum(generic_plans)::int AS kept
+    SELECT count(*) AS statements, COALESCE(sum(custom_plans), 0)::int AS made_anew,
+           COALESCE(sum(generic_plans), 0)::int AS kept
     FROM pg_prepared_statements WHERE statement LIKE '%fused%'
 """
 

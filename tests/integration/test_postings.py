@@ -69,10 +69,10 @@ async def test_another_customer_finds_nothing_even_by_the_id_of_the_profile(stor
     assert await ask(store, customer_id, rag_id, "kettle")  # and now the process remembers it
     async with targets.asking(store.api, customer_id=customer_id, rag_id=rag_id) as (_, target):
         assert target
+    async with targets.asking(store.api, customer_id=stranger_id, rag_id=rag_id) as (_, none):
+        assert none is None
     for database in (store.api, store.worker):
-        asking = targets.asking(database, customer_id=stranger_id, rag_id=rag_id)
-        async with asking as (tx, none):
-            assert none is None
+        async with database.transaction(customer_id=stranger_id) as tx:
             found = await ranked(
                 tx,
                 customer_id=stranger_id,
